@@ -7,7 +7,10 @@
 //! script takes a [`node::Server`], so that it can also be run against Apache ZooKeeper: a test that the
 //! reference fails is a wrong test.
 
+pub mod both;
+pub mod bystander;
 pub mod client;
+pub mod dialogue;
 pub mod load;
 pub mod medium;
 pub mod mutate;

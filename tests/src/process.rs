@@ -16,10 +16,13 @@ impl Process {
 
     /// Resident memory in bytes (`/proc/PID/statm`, second field, in pages).
     pub fn rss(&self) -> u64 {
-        let text = self.read("statm");
-        let pages: u64 =
-            text.split(' ').nth(1).and_then(|f| f.parse().ok()).expect("statm has a second field");
-        pages * rustix::param::page_size() as u64
+        self.statm(1)
+    }
+
+    /// Private writable memory in bytes, touched or not (`/proc/PID/statm`, sixth field, in pages): what was
+    /// allocated for a declared length shows here before a single byte of it arrives.
+    pub fn reserved(&self) -> u64 {
+        self.statm(5)
     }
 
     /// User plus system time spent so far by all threads, kernel workers of its rings included
@@ -39,6 +42,13 @@ impl Process {
     /// Number of open file descriptors.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)
+    }
+
+    fn statm(&self, field: usize) -> u64 {
+        let text = self.read("statm");
+        let pages: u64 =
+            text.split(' ').nth(field).and_then(|f| f.parse().ok()).expect("statm has seven fields");
+        pages * rustix::param::page_size() as u64
     }
 
     fn read(&self, what: &str) -> String {
