@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, PATIENCE};
-use crate::node::Node;
+use crate::node::{Node, Server};
 use crate::process::Process;
 
 /// How much a server may grow for reasons of its own: buffers of connections, slabs, the allocator's slack.
@@ -106,9 +106,34 @@ impl Memory {
     }
 }
 
-/// A client that is only used to see that a new one is served.
-pub fn newcomer_is_served(node: &Node) {
-    let mut client: Client = node.client();
+/// Starts a node with a bystander, runs the attack, and sees that the bystander and newcomers are served and that
+/// memory has not grown with what was declared. `received` is what the attack really sends, in bytes.
+pub fn attack(server: Server, extra: &[&str], received: u64, script: impl FnOnce(&Node, &Bystander)) {
+    let node = Node::start(server, extra);
+    let bystander = Bystander::start(&node);
+    bystander.gets_on();
+    let memory = Memory::of(&node);
+    script(&node, &bystander);
+    bystander.gets_on();
+    newcomer_is_served(&node);
+    if server == Server::Ringkeeper {
+        // A Java heap grows as it likes.
+        memory.grew_at_most(received);
+    }
+    bystander.finish();
+}
+
+/// Fails if a new client is not served. Connections that the attack has just closed may still count against a
+/// limit for a moment.
+fn newcomer_is_served(node: &Node) {
+    let start = Instant::now();
+    let mut client = loop {
+        match Client::connect(node.addr()) {
+            Ok(client) => break client,
+            Err(e) => assert!(start.elapsed() < PATIENCE, "a newcomer is not served: {e}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     assert!(client.exists("/").expect("exists").is_some());
     client.close().expect("closing");
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ringkeeper_tests::bystander::{Bystander, Memory, newcomer_is_served};
+use ringkeeper_tests::bystander::{Memory, attack};
 use ringkeeper_tests::client::{Client, raw, until_closed, word};
 use ringkeeper_tests::node::{Node, Server};
 use ringkeeper_tests::on_both;
@@ -12,23 +12,6 @@ use ringkeeper_tests::wire::{Body, code, connect_request, op, request};
 
 /// `jute.maxbuffer`: the longest frame.
 const MAX_FRAME: i32 = 1_048_575;
-
-/// Starts a node with a bystander, runs the attack, and sees that the bystander and newcomers are served and that
-/// memory has not grown with what was declared. `received` is what the attack really sends, in bytes.
-fn attack(server: Server, extra: &[&str], received: u64, script: impl FnOnce(&Node, &Bystander)) {
-    let node = Node::start(server, extra);
-    let bystander = Bystander::start(&node);
-    bystander.gets_on();
-    let memory = Memory::of(&node);
-    script(&node, &bystander);
-    bystander.gets_on();
-    newcomer_is_served(&node);
-    if server == Server::Ringkeeper {
-        // A Java heap grows as it likes.
-        memory.grew_at_most(received);
-    }
-    bystander.finish();
-}
 
 /// Sends bytes on a fresh connection and returns what comes back until the server closes it. It is part of the
 /// property that the server closes: the end is awaited without closing our side.

@@ -9,7 +9,7 @@ use ringkeeper_tests::{on_both, place};
 
 fn kazoo_finds_what_it_expects(server: Server) {
     let node = Node::start(server, &[]);
-    let script = place::workspace().join("tests/kazoo/client_test.py");
+    let script = place::workspace().join("tests/py/client_test.py");
     let output = Command::new("python3")
         // A check leaves no compiled files in the checkout.
         .args(["-B"])
