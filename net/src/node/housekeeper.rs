@@ -155,7 +155,9 @@ async fn prepare(
             Some(old) => old,
             None => zeroed(dir, len, urgent).await?,
         };
-        glommio::io::rename(&source, &target).await.map_err(trouble("renaming a prepared segment to", &target))?;
+        glommio::io::rename(&source, &target)
+            .await
+            .map_err(trouble("renaming a prepared segment to", &target))?;
     }
     sync(dir).await
 }
@@ -173,7 +175,9 @@ async fn zeroed(dir: &Path, len: u64, urgent: bool) -> Result<PathBuf, Trouble> 
         // The last chunk may reach beyond the end; the length is set afterwards.
         outcome = match file.write_rc_at(zeros.clone(), at).await {
             Ok(written) if written == CHUNK => Ok(()),
-            Ok(written) => Err(format!("zeroing {} at offset {at}: wrote only {written} bytes", path.display())),
+            Ok(written) => {
+                Err(format!("zeroing {} at offset {at}: wrote only {written} bytes", path.display()))
+            }
             Err(error) => Err(trouble("zeroing", &path)(error)),
         };
         at += CHUNK as u64;

@@ -45,4 +45,3 @@ impl<W: Fn()> Doorbell<W> {
         self.asleep.store(false, Ordering::Relaxed);
     }
 }
-

@@ -9,6 +9,8 @@ mod doorbell;
 mod pipe;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod under_loom;
 
 mod atomics {
     pub use std::sync::atomic::{AtomicBool, Ordering, fence};

@@ -97,7 +97,8 @@ impl PipeReader {
             return false;
         }
         self.ring.pop_entire_slice(&mut header).expect("the header is there");
-        let mut fields = header.chunks_exact(4).map(|f| u32::from_ne_bytes(f.try_into().expect("four bytes")));
+        let mut fields =
+            header.chunks_exact(4).map(|f| u32::from_ne_bytes(f.try_into().expect("four bytes")));
         let mut next = || fields.next().expect("four fields");
         let (kind, slot, generation, len) = (next(), next(), next(), next() as usize);
         let chunk = self.ring.read_chunk(len).expect("a message is committed whole");

@@ -1,4 +1,4 @@
-//! The doorbell alone, and the doorbell under every interleaving that loom can think of.
+//! The doorbell on one thread; every interleaving of two is in `under_loom`.
 
 use super::Doorbell;
 use std::cell::Cell;
@@ -16,49 +16,4 @@ fn only_a_sleeper_is_woken_and_only_once() {
     assert!(!bell.may_sleep(|| false));
     bell.ring();
     assert_eq!(woken.get(), 1);
-}
-
-/// The same source file, compiled against loom's atomics.
-mod under_loom {
-    mod atomics {
-        pub use loom::sync::atomic::{AtomicBool, Ordering, fence};
-    }
-
-    #[path = "../../doorbell.rs"]
-    mod doorbell;
-
-    use atomics::Ordering;
-    use doorbell::Doorbell;
-    use loom::sync::Arc;
-    use loom::sync::atomic::AtomicUsize;
-
-    #[test]
-    fn a_message_is_never_slept_through() {
-        loom::model(|| {
-            let inbox = Arc::new(AtomicUsize::new(0));
-            let wakes = Arc::new(AtomicUsize::new(0));
-            let wake = {
-                let wakes = wakes.clone();
-                move || {
-                    wakes.fetch_add(1, Ordering::AcqRel);
-                }
-            };
-            let bell = Arc::new(Doorbell::new(wake));
-            let producer = {
-                let (inbox, bell) = (inbox.clone(), bell.clone());
-                loom::thread::spawn(move || {
-                    inbox.store(1, Ordering::Release);
-                    bell.ring();
-                })
-            };
-            let slept = bell.may_sleep(|| inbox.load(Ordering::Acquire) == 0);
-            producer.join().expect("the producer does not panic");
-            if slept {
-                assert_eq!(wakes.load(Ordering::Acquire), 1, "slept and was not woken");
-            } else {
-                bell.awake();
-                assert_eq!(inbox.load(Ordering::Acquire), 1);
-            }
-        });
-    }
 }
