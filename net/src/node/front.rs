@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use ringkeeper_engine::io::{Ring, SocketId};
 
 use super::output::{Ending, Outputs};
+use crate::admin::Word;
 use crate::client::{ConnKey, FromFront};
 
 /// What a front asks of whoever is behind it.
@@ -111,8 +112,6 @@ pub struct Front {
     limits: FrontLimits,
     census: Arc<Census>,
     inputs: Vec<Option<Input>>,
-    free: Vec<u32>,
-    generation: u32,
     /// The sending halves.
     pub outputs: Outputs,
     /// Connections whose input waits for the upstream or for their own unsent bytes.
@@ -126,15 +125,6 @@ pub struct Front {
     scratch: Vec<u32>,
 }
 
-/// The tag of a connection's operations in the ring.
-fn tag(slot: u32, generation: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(slot)
-}
-
-fn untag(tag: u64) -> (u32, u32) {
-    (tag as u32, (tag >> 32) as u32)
-}
-
 impl Front {
     /// A front without connections. `index` is its number among the fronts of the node.
     pub fn new(index: u16, limits: FrontLimits, census: Arc<Census>) -> Front {
@@ -143,8 +133,6 @@ impl Front {
             limits,
             census,
             inputs: Vec::new(),
-            free: Vec::new(),
-            generation: 0,
             outputs: Outputs::default(),
             stalled: Vec::new(),
             mourned: VecDeque::new(),
@@ -176,18 +164,15 @@ impl Front {
             ring.close(socket);
             return;
         }
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.inputs.push(None);
-            self.inputs.len() as u32 - 1
-        });
+        let (slot, generation) = place(socket);
+        if self.inputs.len() <= slot as usize {
+            self.inputs.resize_with(slot as usize + 1, || None);
+        }
         let key = self.key(slot, generation);
         self.outputs.open(slot, generation, socket);
         if !up.deliver(FromFront::Open { conn: key, peer }, &mut self.outputs) {
             // The replica is so far behind that it cannot even hear of new connections: do not add to it.
             self.outputs.forget(slot);
-            self.free.push(slot);
             self.census.leave(peer.ip());
             ring.close(socket);
             return;
@@ -202,19 +187,12 @@ impl Front {
             ended: false,
         });
         self.handshakes.push_back((now_ms + self.limits.handshake_ms, slot, generation));
-        ring.receive(socket, tag(slot, generation));
+        ring.resume_receive(socket);
     }
 
-    /// Bytes, the end of them, or an error has been received.
-    pub fn received(&mut self, ring: &mut Ring, user: u64, data: io::Result<&[u8]>, up: &mut impl Upstream) {
-        let (slot, generation) = untag(user);
-        match data {
-            Ok(bytes) if !bytes.is_empty() => self.bytes(ring, slot, generation, bytes, up),
-            _ => self.end_of_input(ring, slot, generation, up),
-        }
-    }
-
-    fn bytes(&mut self, ring: &mut Ring, slot: u32, generation: u32, data: &[u8], up: &mut impl Upstream) {
+    /// Bytes have been received.
+    pub fn received(&mut self, ring: &mut Ring, socket: SocketId, data: &[u8], up: &mut impl Upstream) {
+        let (slot, generation) = place(socket);
         let key = self.key(slot, generation);
         let Some(input) = self.inputs.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         if input.generation != generation || self.outputs.ending(slot) != Ending::No {
@@ -265,12 +243,14 @@ impl Front {
             && input.reading
         {
             input.reading = false;
-            ring.pause(input.socket);
+            ring.pause_receive(input.socket);
             self.stalled.push((slot, generation));
         }
     }
 
-    fn end_of_input(&mut self, ring: &mut Ring, slot: u32, generation: u32, up: &mut impl Upstream) {
+    /// The peer has closed, or the connection broke.
+    pub fn receive_ended(&mut self, ring: &mut Ring, socket: SocketId, up: &mut impl Upstream) {
+        let (slot, generation) = place(socket);
         let Some(input) = self.input(slot, generation) else { return };
         input.ended = true;
         // A client that half-closes after its word still wants the answer.
@@ -282,8 +262,15 @@ impl Front {
     }
 
     /// A send has completed.
-    pub fn sent(&mut self, ring: &mut Ring, user: u64, bytes: Vec<u8>, result: io::Result<()>, up: &mut impl Upstream) {
-        let (slot, generation) = untag(user);
+    pub fn sent(
+        &mut self,
+        ring: &mut Ring,
+        socket: SocketId,
+        bytes: Vec<u8>,
+        result: io::Result<()>,
+        up: &mut impl Upstream,
+    ) {
+        let (slot, generation) = place(socket);
         self.outputs.sent(slot, generation, bytes);
         if result.is_err() && self.input(slot, generation).is_some() {
             self.gone(slot, generation, up);
@@ -305,7 +292,6 @@ impl Front {
         self.outputs.forget(slot);
         self.census.leave(input.peer.ip());
         ring.close(input.socket);
-        self.free.push(slot);
     }
 
     /// Delivers what had to wait. Call it once per turn.
@@ -324,7 +310,7 @@ impl Front {
             let Some(input) = self.inputs.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             if input.generation != generation || self.outputs.ending(slot) != Ending::No {
                 if input.generation == generation && !input.ended {
-                    ring.receive(input.socket, tag(slot, generation)); // drain, see `bytes`
+                    ring.resume_receive(input.socket); // drain, see `received`
                 }
                 continue;
             }
@@ -339,7 +325,7 @@ impl Front {
                 _ => {
                     input.reading = true;
                     if !input.ended {
-                        ring.receive(input.socket, tag(slot, generation));
+                        ring.resume_receive(input.socket);
                     }
                     self.after_frames(ring, slot, generation, outcome, up);
                 }
@@ -359,7 +345,7 @@ impl Front {
                 self.drop_connection(ring, slot, generation);
             }
         }
-        self.outputs.flush(ring, tag, &mut over);
+        self.outputs.flush(ring, &mut over);
         for slot in over.drain(..) {
             let Some(input) = self.inputs[slot as usize].as_ref() else { continue };
             let (generation, ended) = (input.generation, input.ended);
@@ -410,6 +396,11 @@ impl Front {
     }
 }
 
+/// A socket's place in our tables: the ring numbers its sockets densely and tells reuses apart.
+fn place(socket: SocketId) -> (u32, u32) {
+    (socket.index() as u32, socket.generation())
+}
+
 /// Why cutting frames came to an end.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -457,8 +448,8 @@ fn take_frames(
     }
     if input.stage == Stage::Fresh {
         let Some(word) = bytes.first_chunk::<4>() else { return (0, Outcome::Wait) };
-        if let Some(arguments) = crate::admin::argument_len(*word) {
-            let Some(arg) = bytes.get(4..4 + arguments) else { return (0, Outcome::Wait) };
+        if let Some(known) = Word::from_bytes(*word) {
+            let Some(arg) = bytes.get(4..4 + known.argument_len()) else { return (0, Outcome::Wait) };
             if !up.deliver(FromFront::Word { conn, word: *word, arg }, out) {
                 return (0, Outcome::Refused);
             }

@@ -126,9 +126,9 @@ impl Outputs {
         &self.due
     }
 
-    /// Hands everything due to the ring. `user` makes the tag of a send. Slots whose sending side has now been
-    /// shut down are appended to `ended`.
-    pub fn flush(&mut self, ring: &mut Ring, user: impl Fn(u32, u32) -> u64, ended: &mut Vec<u32>) {
+    /// Hands everything due to the ring. Slots whose sending side has now been shut down are appended to
+    /// `ended`.
+    pub fn flush(&mut self, ring: &mut Ring, ended: &mut Vec<u32>) {
         for slot in self.due.drain(..) {
             let Some(output) = self.slots[slot as usize].as_mut() else { continue };
             output.listed = false;
@@ -138,7 +138,7 @@ impl Outputs {
             if !output.pending.is_empty() {
                 let bytes = std::mem::replace(&mut output.pending, std::mem::take(&mut output.spare));
                 output.in_ring = bytes.len();
-                ring.send(output.socket, bytes, user(slot, output.generation));
+                ring.send(output.socket, bytes, 0);
             } else if output.ending == Ending::AfterFlush {
                 output.ending = Ending::Flushed;
                 ring.shutdown_write(output.socket);
