@@ -10,7 +10,9 @@
 pub mod both;
 pub mod bystander;
 pub mod client;
+pub mod corpus;
 pub mod dialogue;
+pub mod fuzz;
 pub mod load;
 pub mod medium;
 pub mod mutate;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringkeeper_tests::bystander::{Memory, attack};
 use ringkeeper_tests::client::{Client, raw, until_closed, word};
+use ringkeeper_tests::corpus::{bodies, multi};
 use ringkeeper_tests::node::{Node, Server};
 use ringkeeper_tests::on_both;
 use ringkeeper_tests::wire::{Body, code, connect_request, op, request};
@@ -65,32 +66,6 @@ fn truncated_connect_requests_close_the_connection(server: Server) {
             assert_eq!(sent_and_closed(node.addr(), &frame), b"", "{len} of {} bytes", whole.len());
         }
     });
-}
-
-/// A valid body of every operation that has one.
-fn bodies() -> Vec<(i32, Body)> {
-    let watched = || Body::new().string("/bystander").bool(true);
-    vec![
-        (op::CREATE, Body::create("/x", b"data", 0)),
-        (op::CREATE2, Body::create("/y", b"data", 0)),
-        (op::DELETE, Body::new().string("/x").int(-1)),
-        (op::EXISTS, watched()),
-        (op::GET_DATA, watched()),
-        (op::SET_DATA, Body::new().string("/x").buffer(b"data").int(-1)),
-        (op::GET_ACL, Body::new().string("/x")),
-        (op::SET_ACL, Body::new().string("/x").open_acl().int(-1)),
-        (op::GET_CHILDREN, watched()),
-        (op::GET_CHILDREN2, watched()),
-        (op::SYNC, Body::new().string("/x")),
-        (op::MULTI, multi(&[(op::CHECK, Body::new().string("/").int(-1))])),
-        (op::SET_WATCHES, Body::new().long(0).int(1).string("/a").int(1).string("/b").int(1).string("/c")),
-    ]
-}
-
-fn multi(parts: &[(i32, Body)]) -> Body {
-    let body =
-        parts.iter().fold(Body::new(), |body, (op, part)| body.int(*op).bool(false).int(-1).raw(&part.0));
-    body.int(-1).bool(true).int(-1)
 }
 
 fn truncated_requests_are_answered_with_marshalling_error(server: Server) {
