@@ -327,6 +327,19 @@ fn no_key_stands_twice_in_the_table_and_every_used_one_is_read() {
     }
 }
 
+#[test]
+fn the_manual_names_every_key_and_every_word() {
+    let manual = include_str!("../../../../docs/operations.md");
+    let named: hashbrown::HashSet<&str> = manual.split([' ', '|', ',', '`', '\n']).collect();
+    let missing: Vec<&str> = keys::KEYS
+        .iter()
+        .map(|key| key.name)
+        .chain(Word::ALL.map(Word::name))
+        .filter(|name| !named.contains(name) && *name != "telnet close")
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 proptest::proptest! {
     #[test]
     fn any_file_gives_a_consistent_configuration_or_one_line_of_error(
