@@ -12,8 +12,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "ringkeeper",
     version = concat!(env!("CARGO_PKG_VERSION"), " (ZooKeeper protocol 3.9)"),
-    after_help = EXAMPLES,
-    args_conflicts_with_subcommands = true
+    after_help = EXAMPLES
 )]
 pub struct Cli {
     /// What to do; serving is the default.
@@ -74,7 +73,7 @@ impl From<Exit> for ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, error::ErrorKind};
+    use clap::{CommandFactory, error::ErrorKind};
 
     use super::*;
 
@@ -105,6 +104,6 @@ mod tests {
         assert_eq!(version.to_string(), expected);
         let help = parse(&["--help"]).unwrap_err().to_string();
         assert!(help.contains("ringkeeper serve /etc/zookeeper/conf/zoo.cfg"), "{help}");
-        Cli::command().debug_assert();
+        <Cli as CommandFactory>::command().debug_assert();
     }
 }

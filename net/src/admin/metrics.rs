@@ -6,7 +6,7 @@
 
 use hdrhistogram::Histogram;
 
-/// Counters that this version moves. The discriminant is the row in [`COUNTERS`].
+/// Counters that this version moves. The discriminant is the row in `COUNTERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Counter {
@@ -49,7 +49,7 @@ const COUNTERS: [&str; 11] = [
     "digest_mismatches_count",
 ];
 
-/// Observations that this version makes. The discriminant is the row in [`OBSERVATIONS`].
+/// Observations that this version makes. The discriminant is the row in `OBSERVATIONS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Observed {

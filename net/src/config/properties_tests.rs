@@ -52,6 +52,7 @@ fn a_backslash_at_the_end_joins_lines_and_drops_the_indentation() {
     assert_eq!(one(b"k=a\\\n#b"), ("k".into(), "a#b".into()));
     assert_eq!(pairs(b"k=a\\\n\nl=b"), [(1, "k".into(), "a".into()), (3, "l".into(), "b".into())]);
     assert_eq!(one(b"k=a\\"), ("k".into(), "a".into()));
+    // Java makes an empty key of a lone backslash at the end of a file. It would have no effect either.
     assert_eq!(pairs(b"\\"), []);
 }
 

@@ -1,8 +1,7 @@
 //! A front loop's connections: accepting, framing, limits, and the way out.
 //!
 //! The front knows bytes, not meaning: it cuts the stream into frames, recognises four-letter words, enforces
-//! everything that can be judged without the tree (frame length, connections per address, deadlines before the
-//! session exists, unsent bytes) and hands the rest to the replica through [`Upstream`]. It never blocks and
+//! everything that can be judged without the tree (frame length, connections per address, unsent bytes) and hands the rest to the replica through [`Upstream`]. It never blocks and
 //! never allocates by a declared length: a frame that is not complete occupies what has been received of it.
 
 use std::collections::VecDeque;
@@ -34,8 +33,6 @@ pub struct FrontLimits {
     pub per_address: usize,
     /// Connections in total, 0 for any number (`maxCnxns`).
     pub total: usize,
-    /// Milliseconds a connection may take to open its session.
-    pub handshake_ms: u64,
     /// Unsent bytes of one connection above which it is closed.
     pub max_unsent: usize,
 }
@@ -73,10 +70,8 @@ impl Census {
     }
 }
 
-/// Milliseconds that a connection whose sending side is shut down may linger until the peer closes too.
-const LINGER_MS: u64 = 2_000;
-/// A connection with this many unsent bytes is not read until they have gone.
-const PARK_ABOVE: usize = 1 << 20;
+/// Milliseconds that an ending connection may take to read its last bytes and close too.
+const LINGER_MS: u64 = 5_000;
 /// Input buffers above this capacity are given back once they are empty.
 const KEEP_INPUT: usize = 64 * 1024;
 
@@ -116,11 +111,11 @@ pub struct Front {
     pub outputs: Outputs,
     /// Connections whose input waits for the upstream or for their own unsent bytes.
     stalled: Vec<(u32, u32)>,
+    /// Sockets to be paused: while received bytes are looked at, the ring is lent out.
+    pausing: Vec<SocketId>,
     /// `Gone` events that were refused.
     mourned: VecDeque<ConnKey>,
-    /// Deadlines for opening a session, in order of time: (millisecond, slot, generation).
-    handshakes: VecDeque<(u64, u32, u32)>,
-    /// Deadlines for lingering.
+    /// When ending connections are closed, in order of time: (millisecond, slot, generation).
     lingering: VecDeque<(u64, u32, u32)>,
     scratch: Vec<u32>,
 }
@@ -135,8 +130,8 @@ impl Front {
             inputs: Vec::new(),
             outputs: Outputs::default(),
             stalled: Vec::new(),
+            pausing: Vec::new(),
             mourned: VecDeque::new(),
-            handshakes: VecDeque::new(),
             lingering: VecDeque::new(),
             scratch: Vec::new(),
         }
@@ -154,7 +149,6 @@ impl Front {
     pub fn accepted(
         &mut self,
         ring: &mut Ring,
-        now_ms: u64,
         socket: SocketId,
         peer: SocketAddr,
         up: &mut impl Upstream,
@@ -186,12 +180,11 @@ impl Front {
             reading: true,
             ended: false,
         });
-        self.handshakes.push_back((now_ms + self.limits.handshake_ms, slot, generation));
         ring.resume_receive(socket);
     }
 
     /// Bytes have been received.
-    pub fn received(&mut self, ring: &mut Ring, socket: SocketId, data: &[u8], up: &mut impl Upstream) {
+    pub fn received(&mut self, socket: SocketId, data: &[u8], up: &mut impl Upstream) {
         let (slot, generation) = place(socket);
         let key = self.key(slot, generation);
         let Some(input) = self.inputs.get_mut(slot as usize).and_then(Option::as_mut) else { return };
@@ -210,24 +203,17 @@ impl Front {
             input.partial.extend_from_slice(data);
             take_partial(input, key, &self.limits, up, &mut self.outputs)
         };
-        self.after_frames(ring, slot, generation, outcome, up);
+        self.after_frames(slot, generation, outcome, up);
     }
 
-    fn after_frames(
-        &mut self,
-        ring: &mut Ring,
-        slot: u32,
-        generation: u32,
-        outcome: Outcome,
-        up: &mut impl Upstream,
-    ) {
+    fn after_frames(&mut self, slot: u32, generation: u32, outcome: Outcome, up: &mut impl Upstream) {
         match outcome {
             Outcome::Wait => {
-                if self.outputs.unsent(slot) > PARK_ABOVE {
-                    self.stall(ring, slot, generation);
+                if self.outputs.is_parked(slot) {
+                    self.stall(slot, generation);
                 }
             }
-            Outcome::Refused => self.stall(ring, slot, generation),
+            Outcome::Refused => self.stall(slot, generation),
             Outcome::Violation(what) => {
                 let peer = self.input(slot, generation).map(|i| i.peer);
                 tracing::info!(peer = ?peer, "closing a client connection: {what}");
@@ -238,12 +224,13 @@ impl Front {
     }
 
     /// Stops reading a connection until [`Front::resume`] finds that it may go on.
-    fn stall(&mut self, ring: &mut Ring, slot: u32, generation: u32) {
+    fn stall(&mut self, slot: u32, generation: u32) {
         if let Some(input) = self.input(slot, generation)
             && input.reading
         {
             input.reading = false;
-            ring.pause_receive(input.socket);
+            let socket = input.socket;
+            self.pausing.push(socket);
             self.stalled.push((slot, generation));
         }
     }
@@ -294,8 +281,11 @@ impl Front {
         ring.close(input.socket);
     }
 
-    /// Delivers what had to wait. Call it once per turn.
+    /// Delivers what had to wait. Call it once per turn, after the completions.
     pub fn resume(&mut self, ring: &mut Ring, up: &mut impl Upstream) {
+        for socket in self.pausing.drain(..) {
+            ring.pause_receive(socket);
+        }
         while let Some(&conn) = self.mourned.front() {
             if !up.deliver(FromFront::Gone { conn }, &mut self.outputs) {
                 return;
@@ -314,20 +304,20 @@ impl Front {
                 }
                 continue;
             }
-            if self.outputs.unsent(slot) > PARK_ABOVE / 2 {
+            if self.outputs.is_parked(slot) {
                 self.stalled.push((slot, generation));
                 continue;
             }
             let outcome = take_partial(input, key, &self.limits, up, &mut self.outputs);
             match outcome {
                 Outcome::Refused => self.stalled.push((slot, generation)),
-                Outcome::Wait if self.outputs.unsent(slot) > PARK_ABOVE => self.stalled.push((slot, generation)),
+                Outcome::Wait if self.outputs.is_parked(slot) => self.stalled.push((slot, generation)),
                 _ => {
                     input.reading = true;
                     if !input.ended {
                         ring.resume_receive(input.socket);
                     }
-                    self.after_frames(ring, slot, generation, outcome, up);
+                    self.after_frames(slot, generation, outcome, up);
                 }
             }
         }
@@ -361,17 +351,6 @@ impl Front {
 
     /// Closes what has passed a deadline.
     pub fn expire(&mut self, ring: &mut Ring, now_ms: u64, up: &mut impl Upstream) {
-        while let Some(&(deadline, slot, generation)) = self.handshakes.front() {
-            let live = self.input(slot, generation).is_some() && !self.outputs.spoken(slot);
-            if live && deadline > now_ms {
-                break;
-            }
-            self.handshakes.pop_front();
-            if live {
-                self.gone(slot, generation, up);
-                self.drop_connection(ring, slot, generation);
-            }
-        }
         while let Some(&(deadline, slot, generation)) = self.lingering.front() {
             if deadline > now_ms {
                 break;
@@ -386,8 +365,7 @@ impl Front {
 
     /// The next millisecond at which [`Front::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<u64> {
-        let first = |list: &VecDeque<(u64, u32, u32)>| list.front().map(|d| d.0);
-        first(&self.handshakes).into_iter().chain(first(&self.lingering)).min()
+        self.lingering.front().map(|d| d.0)
     }
 
     /// Whether input waits for the upstream.
@@ -464,7 +442,7 @@ fn take_frames(
             _ => return (at, Outcome::Violation("frame length out of range")),
         };
         let Some(frame) = bytes.get(at + 4..at + 4 + len) else { break };
-        if out.unsent(conn.slot) > PARK_ABOVE || !up.deliver(FromFront::Frame { conn, bytes: frame }, out) {
+        if out.is_parked(conn.slot) || !up.deliver(FromFront::Frame { conn, bytes: frame }, out) {
             return (at, Outcome::Refused);
         }
         at += 4 + len;

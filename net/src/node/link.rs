@@ -29,6 +29,8 @@ const WORD: u32 = 3;
 const GONE: u32 = 4;
 const BYTES: u32 = 5;
 const CLOSE: u32 = 6;
+const PAUSE: u32 = 7;
+const RESUME: u32 = 8;
 
 /// Longest piece of a reply in one message; replies are a stream per connection and may be cut anywhere.
 const PIECE: usize = 64 * 1024;
@@ -110,6 +112,7 @@ pub fn take_answers(pipe: &mut PipeReader, outputs: &mut Outputs) {
     while pipe.pop(|Message { kind, slot, generation, body }| match kind {
         BYTES => outputs.push(slot, generation, body),
         CLOSE => outputs.end(slot, generation),
+        PAUSE | RESUME => outputs.hold(slot, generation, kind == PAUSE),
         _ => unreachable!("the replica sends no message of kind {kind}"),
     }) {}
 }
@@ -212,6 +215,12 @@ impl Outbox for ToFronts {
     fn close(&mut self, conn: ConnKey) {
         if let Some(front) = self.fronts.get_mut(usize::from(conn.front)) {
             front.push(CLOSE, conn, &[]);
+        }
+    }
+
+    fn pause(&mut self, conn: ConnKey, paused: bool) {
+        if let Some(front) = self.fronts.get_mut(usize::from(conn.front)) {
+            front.push(if paused { PAUSE } else { RESUME }, conn, &[]);
         }
     }
 }

@@ -9,6 +9,8 @@ use ringkeeper_engine::io::{Ring, SocketId};
 
 use crate::client::{ConnKey, Outbox};
 
+/// A connection with this many unsent bytes is not read until they have gone.
+const PARK_ABOVE: usize = 1 << 20;
 /// Buffers above this capacity are given back to the allocator after a send instead of being kept.
 const KEEP: usize = 256 * 1024;
 
@@ -34,10 +36,12 @@ struct Output {
     spare: Vec<u8>,
     /// Bytes in the ring; 0 when no send is there.
     in_ring: usize,
-    /// Whether anything was ever said: the first thing said to a client is that its session exists.
-    spoken: bool,
+    /// The service wants no more requests of it for now.
+    held: bool,
     listed: bool,
     ending: Ending,
+    /// Its end was announced to the front before everything was sent.
+    dying: bool,
 }
 
 /// The sending halves of all connections of a front loop, by slot.
@@ -46,8 +50,6 @@ pub struct Outputs {
     slots: Vec<Option<Output>>,
     /// Slots that have something to do at the end of the turn.
     due: Vec<u32>,
-    /// Frames handed over since the last look, for the statistics.
-    pub frames: u64,
 }
 
 impl Outputs {
@@ -63,9 +65,10 @@ impl Outputs {
             pending: Vec::new(),
             spare: Vec::new(),
             in_ring: 0,
-            spoken: false,
+            held: false,
             listed: false,
             ending: Ending::No,
+            dying: false,
         });
     }
 
@@ -87,12 +90,10 @@ impl Outputs {
 
     /// Appends bytes for the connection, unless it has gone or is ending.
     pub fn push(&mut self, slot: u32, generation: u32, bytes: &[u8]) {
-        self.frames += 1;
         let Some(output) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         if output.generation != generation || output.ending != Ending::No {
             return;
         }
-        output.spoken = true;
         output.pending.extend_from_slice(bytes);
         Self::list(&mut self.due, slot, output);
     }
@@ -111,9 +112,17 @@ impl Outputs {
         self.slots.get(slot as usize).and_then(Option::as_ref).map_or(Ending::Flushed, |o| o.ending)
     }
 
-    /// Whether the connection was ever answered.
-    pub fn spoken(&self, slot: u32) -> bool {
-        self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|o| o.spoken)
+    /// Asks not to be handed this connection's requests, or to be handed them again.
+    pub fn hold(&mut self, slot: u32, generation: u32, held: bool) {
+        if let Some(output) = self.get(slot, generation) {
+            output.held = held;
+        }
+    }
+
+    /// Whether the connection is not to be read for now: by request, or because it does not read its replies.
+    pub fn is_parked(&self, slot: u32) -> bool {
+        let output = self.slots.get(slot as usize).and_then(Option::as_ref);
+        output.is_some_and(|o| o.held || o.pending.len() + o.in_ring > PARK_ABOVE)
     }
 
     /// Bytes said and not yet taken by the kernel.
@@ -126,13 +135,17 @@ impl Outputs {
         &self.due
     }
 
-    /// Hands everything due to the ring. Slots whose sending side has now been shut down are appended to
-    /// `ended`.
+    /// Hands everything due to the ring. Slots that are now ending, and must be closed after a while, are
+    /// appended to `ended`.
     pub fn flush(&mut self, ring: &mut Ring, ended: &mut Vec<u32>) {
         for slot in self.due.drain(..) {
             let Some(output) = self.slots[slot as usize].as_mut() else { continue };
             output.listed = false;
             if output.in_ring > 0 {
+                // A peer that reads nothing must not keep an ending connection for ever.
+                if output.ending == Ending::AfterFlush && !std::mem::replace(&mut output.dying, true) {
+                    ended.push(slot);
+                }
                 continue;
             }
             if !output.pending.is_empty() {
@@ -169,5 +182,9 @@ impl Outbox for Outputs {
 
     fn close(&mut self, conn: ConnKey) {
         self.end(conn.slot, conn.generation);
+    }
+
+    fn pause(&mut self, conn: ConnKey, paused: bool) {
+        self.hold(conn.slot, conn.generation, paused);
     }
 }
