@@ -24,7 +24,8 @@ pub fn bodies() -> Vec<(i32, Body)> {
 
 /// The body of a multi with these parts.
 pub fn multi(parts: &[(i32, Body)]) -> Body {
-    let body = parts.iter().fold(Body::new(), |body, (op, part)| body.int(*op).bool(false).int(-1).raw(&part.0));
+    let body =
+        parts.iter().fold(Body::new(), |body, (op, part)| body.int(*op).bool(false).int(-1).raw(&part.0));
     body.int(-1).bool(true).int(-1)
 }
 
@@ -34,15 +35,24 @@ pub fn requests() -> Vec<Vec<u8>> {
         (op::AUTH, Body::new().int(0).string("digest").buffer(b"user:password")),
         (op::PING, Body::new()),
         (op::CLOSE_SESSION, Body::new()),
-        (op::MULTI, multi(&[
-            (op::CREATE, Body::create("/m", b"data", 2)),
-            (op::SET_DATA, Body::new().string("/m").buffer(b"more").int(0)),
-            (op::CHECK, Body::new().string("/m").int(1)),
-            (op::DELETE, Body::new().string("/m").int(-1)),
-        ])),
+        (
+            op::MULTI,
+            multi(&[
+                (op::CREATE, Body::create("/m", b"data", 2)),
+                (op::SET_DATA, Body::new().string("/m").buffer(b"more").int(0)),
+                (op::CHECK, Body::new().string("/m").int(1)),
+                (op::DELETE, Body::new().string("/m").int(-1)),
+            ]),
+        ),
         (19, Body::create("/container", b"", 4)),
         (21, Body::create("/ttl", b"", 5).long(60_000)),
-        (22, multi(&[(op::GET_DATA, Body::new().string("/").bool(false)), (op::GET_CHILDREN, Body::new().string("/").bool(false))])),
+        (
+            22,
+            multi(&[
+                (op::GET_DATA, Body::new().string("/").bool(false)),
+                (op::GET_CHILDREN, Body::new().string("/").bool(false)),
+            ]),
+        ),
         (17, Body::new().string("/x").int(3)),
         (18, Body::new().string("/x").int(3)),
         (103, Body::new().string("/")),
@@ -51,7 +61,12 @@ pub fn requests() -> Vec<Vec<u8>> {
         (106, Body::new().string("/x").int(1)),
         (107, Body::new()),
     ];
-    bodies().into_iter().chain(more).enumerate().map(|(i, (op, body))| request(i as i32 + 1, op, &body).0).collect()
+    bodies()
+        .into_iter()
+        .chain(more)
+        .enumerate()
+        .map(|(i, (op, body))| request(i as i32 + 1, op, &body).0)
+        .collect()
 }
 
 /// ConnectRequests: new, resumed, of an old client, with an empty password.
@@ -75,7 +90,14 @@ pub fn transactions() -> Vec<Vec<u8>> {
         (5, set()),
         (7, Body::new().string("/a").open_acl().int(1)),
         (13, Body::new().string("/a").int(3)),
-        (14, Body::new().int(3).raw(&part(1, create()).0).raw(&part(5, set()).0).raw(&part(-1, Body::new().int(-101)).0)),
+        (
+            14,
+            Body::new()
+                .int(3)
+                .raw(&part(1, create()).0)
+                .raw(&part(5, set()).0)
+                .raw(&part(-1, Body::new().int(-101)).0),
+        ),
         (15, create()),
         (19, Body::new().string("/c").buffer(b"").open_acl().int(1)),
         (20, Body::new().string("/c")),
@@ -86,7 +108,8 @@ pub fn transactions() -> Vec<Vec<u8>> {
         .into_iter()
         .enumerate()
         .map(|(i, (kind, record))| {
-            let header = Body::new().long(0x1234).int(i as i32).long(i as i64 + 1).long(1_700_000_000_000).int(kind);
+            let header =
+                Body::new().long(0x1234).int(i as i32).long(i as i64 + 1).long(1_700_000_000_000).int(kind);
             let digest = Body::new().int(2).long(0x1122_3344_5566_7788);
             header.raw(&record.0).raw(&digest.0).0
         })

@@ -9,7 +9,8 @@ use ringkeeper_tests::process::Process;
 const MEMORY: u64 = 512 << 20;
 
 fn survives(target: Target) {
-    let seed = std::env::var("FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed =
+        std::env::var("FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     println!("{}: FUZZ_SEED={seed}", target.name);
     match fuzz::fuzz(target, seed, Duration::from_secs(seconds)) {
@@ -32,16 +33,6 @@ fn canary_is_caught() {
 #[test]
 fn transactions_of_any_bytes() {
     survives(fuzz::TXN);
-}
-
-#[test]
-fn connect_requests_of_any_bytes() {
-    survives(fuzz::CONNECT);
-}
-
-#[test]
-fn requests_of_any_bytes() {
-    survives(fuzz::REQUEST);
 }
 
 #[test]
