@@ -239,7 +239,13 @@ pub fn raw(addr: SocketAddr) -> io::Result<TcpStream> {
 
 /// The answer to a four-letter word: everything until the server closes.
 pub fn word(addr: SocketAddr, word: &str) -> io::Result<String> {
+    word_within(addr, word, PATIENCE)
+}
+
+/// The answer to a four-letter word, if it comes in this time.
+pub fn word_within(addr: SocketAddr, word: &str, patience: Duration) -> io::Result<String> {
     let mut stream = raw(addr)?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(word.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

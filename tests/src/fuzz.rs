@@ -81,7 +81,7 @@ pub fn fuzz(target: Target, seed: u64, time: Duration) -> Result<u64, Crash> {
     let corpus = (target.corpus)();
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut run = 0;
-    let mut attempt = |run: u64, input: &[u8]| {
+    let attempt = |run: u64, input: &[u8]| {
         let survived = catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_ok();
         if survived { Ok(()) } else { Err(Crash { run, input: input.to_vec() }) }
     };

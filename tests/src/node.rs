@@ -175,7 +175,9 @@ impl Node {
             if let Some(status) = self.exit_status() {
                 panic!("the node ended ({status}) before it served:\n{}", self.output_text());
             }
-            if client::word(self.addr, "srvr").is_ok_and(|text| text.contains("Mode: standalone")) {
+            // A server that is still starting may take a connection and forget it: ask again soon.
+            let answer = client::word_within(self.addr, "srvr", Duration::from_secs(1));
+            if answer.is_ok_and(|text| text.contains("Mode: standalone")) {
                 return;
             }
             assert!(start.elapsed() < DEADLINE, "the node does not serve:\n{}", self.output_text());

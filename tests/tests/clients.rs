@@ -93,7 +93,53 @@ fn cli_mt_creates_reads_changes_watches_and_deletes(server: Server) {
     assert!(client.exists("/later").expect("exists").is_some());
 }
 
+/// The text between the first line "```{language}" of the README and the next "```".
+fn readme_block(language: &str) -> String {
+    let readme = std::fs::read_to_string(place::workspace().join("README.md")).expect("reading README.md");
+    let block = readme.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    block.unwrap_or_else(|| panic!("README.md has no block of {language}")).to_string()
+}
+
+fn readme_quick_start_with_kazoo_works_as_written(server: Server) {
+    let script = readme_block("python");
+    assert!(script.contains("127.0.0.1:2181"), "the README shows the default address");
+    let node = Node::start(server, &[]);
+    let script = script.replace("127.0.0.1:2181", &node.addr().to_string());
+    let output = Command::new("python3").args(["-B", "-c", &script]).output().expect("running python3");
+    let text =
+        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("changed:"), "{text}");
+}
+
+fn readme_quick_start_with_zkcli_works_as_written(server: Server) {
+    let node = Node::start(server, &[]);
+    let mut command = Command::new("bash");
+    command.args([ZKCLI, "-server", &node.addr().to_string()]);
+    let mut cli = Dialogue::start(command);
+    cli.expect("SyncConnected");
+    let block = readme_block("text");
+    let (last, commands) =
+        block.lines().collect::<Vec<_>>().split_last().map(|(l, c)| (*l, c.to_vec())).expect("lines");
+    for line in commands {
+        cli.ask(line, &[answer_of(line)]);
+    }
+    cli.quit(last);
+}
+
+/// What zkCli.sh prints when a command of the README succeeds.
+fn answer_of(line: &str) -> &'static str {
+    match line.split(' ').next() {
+        Some("create") => "Created /",
+        Some("get") => "hello",
+        Some("set") => "NodeDataChanged",
+        Some("ls") => "zookeeper",
+        _ => panic!("the README has a new command: {line}"),
+    }
+}
+
 on_both! {
+    readme_quick_start_with_zkcli_works_as_written [ZkCli];
+    readme_quick_start_with_kazoo_works_as_written [Kazoo];
     kazoo_finds_what_it_expects [Kazoo];
     zkcli_creates_reads_changes_watches_and_deletes [ZkCli];
     cli_mt_creates_reads_changes_watches_and_deletes [CliMt];

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use ringkeeper_tests::load::write_during;
 use ringkeeper_tests::medium::Survivors;
 use ringkeeper_tests::node::{Node, Server};
+use ringkeeper_tests::on_both;
 use ringkeeper_tests::tool::{Tool, requires};
 use ringkeeper_tests::volume::Volume;
 use rustix::io::ReadWriteFlags;
-
-const NEEDS: &[Tool] = &[Tool::Root, Tool::Fuse];
 
 const BLOCK: usize = 4096;
 const O_DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
@@ -77,51 +76,32 @@ fn direct_write_survives(flags: ReadWriteFlags) -> bool {
 
 #[test]
 fn volume_keeps_dsync_writes_and_forgets_the_others() {
-    if requires(NEEDS) {
+    if requires(&[Tool::Root, Tool::Fuse]) {
         assert!(direct_write_survives(ReadWriteFlags::DSYNC));
         assert!(!direct_write_survives(ReadWriteFlags::empty()));
     }
 }
 
-#[test]
-fn acknowledged_writes_survive_a_power_cut() {
-    if requires(NEEDS) {
-        assert_eq!(losses_over_power_cuts(Server::Ringkeeper, 4, &[], false), [""; 0]);
-    }
+fn acknowledged_writes_survive_a_power_cut(server: Server) {
+    assert_eq!(losses_over_power_cuts(server, rounds(server), &[], false), [""; 0]);
 }
 
-#[test]
-fn acknowledged_writes_survive_a_cut_that_keeps_some_unflushed_blocks() {
-    if requires(NEEDS) {
-        assert_eq!(losses_over_power_cuts(Server::Ringkeeper, 4, &[], true), [""; 0]);
-    }
+fn acknowledged_writes_survive_a_cut_that_keeps_some_unflushed_blocks(server: Server) {
+    assert_eq!(losses_over_power_cuts(server, rounds(server), &[], true), [""; 0]);
 }
 
-#[test]
-fn without_sync_a_power_cut_loses_acknowledged_writes() {
-    if requires(NEEDS) {
-        let losses = losses_over_power_cuts(Server::Ringkeeper, 1, &["forceSync=no"], false);
-        assert!(
-            losses.iter().any(|l| l.contains("lost")),
-            "the volume or the check does not work: {losses:?}"
-        );
-    }
+fn without_sync_a_power_cut_loses_acknowledged_writes(server: Server) {
+    let losses = losses_over_power_cuts(server, 1, &["forceSync=no"], false);
+    assert!(losses.iter().any(|l| l.contains("lost")), "the volume or the check does not work: {losses:?}");
 }
 
-#[test]
-fn reference_acknowledged_writes_survive_a_power_cut() {
-    if requires(NEEDS) && requires(&[Tool::Apache]) {
-        assert_eq!(losses_over_power_cuts(Server::Apache, 1, &[], false), [""; 0]);
-    }
+/// The reference takes a second to start: it only has to show that the script is right.
+fn rounds(server: Server) -> usize {
+    if server == Server::Apache { 1 } else { 4 }
 }
 
-#[test]
-fn reference_without_sync_a_power_cut_loses_acknowledged_writes() {
-    if requires(NEEDS) && requires(&[Tool::Apache]) {
-        let losses = losses_over_power_cuts(Server::Apache, 1, &["forceSync=no"], false);
-        assert!(
-            losses.iter().any(|l| l.contains("lost")),
-            "the volume or the check does not work: {losses:?}"
-        );
-    }
+on_both! {
+    acknowledged_writes_survive_a_power_cut [Root Fuse];
+    acknowledged_writes_survive_a_cut_that_keeps_some_unflushed_blocks [Root Fuse];
+    without_sync_a_power_cut_loses_acknowledged_writes [Root Fuse];
 }
