@@ -131,3 +131,51 @@ pub fn configurations() -> Vec<Vec<u8>> {
     .map(|text| text.as_bytes().to_vec())
     .collect()
 }
+
+/// Scripts for `net::client::fuzz`, whose steps are a byte (low two bits: which of four connections; next three: 0 a
+/// second goes by, 1 the oldest write commits, 2 the connection goes, 3 and more a frame) and, for a frame, two bytes
+/// of length and the frame.
+pub fn sessions() -> Vec<Vec<u8>> {
+    const SECOND_GOES_BY: u8 = 1 << 5;
+    const COMMIT: u8 = 1 << 2;
+    const GONE: u8 = 2 << 2;
+    let frame = |slot: u8, frame: &[u8]| -> Vec<u8> {
+        let length = u16::try_from(frame.len()).expect("a short frame");
+        [&[3 << 2 | slot], length.to_be_bytes().as_slice(), frame].concat()
+    };
+    let ask = |slot: u8, op: i32, body: Body| frame(slot, &request(7, op, &body).0);
+    let watch = |path: &str| Body::new().string(path).bool(true);
+    let set = |path: &str| Body::new().string(path).buffer(b"v").int(-1);
+
+    // Everything once, on its own connection, committed at once.
+    let mut everything = vec![];
+    for (i, request) in requests().iter().enumerate() {
+        everything.extend(frame(i as u8 & 3, request));
+        everything.push(COMMIT);
+    }
+    // Everything in flight together.
+    let pipelined: Vec<u8> = requests().iter().flat_map(|request| frame(0, request)).collect();
+    // Watches of one connection, changes by another, in and out of commit order.
+    let watching = [
+        ask(0, op::CREATE, Body::create("/w", b"", 0)),
+        vec![COMMIT, COMMIT],
+        ask(0, op::GET_DATA, watch("/w")),
+        ask(0, op::GET_CHILDREN, watch("/w")),
+        ask(0, op::EXISTS, watch("/w/later")),
+        ask(1, op::SET_DATA, set("/w")),
+        ask(1, op::CREATE, Body::create("/w/later", b"", 1)),
+        ask(0, op::GET_DATA, watch("/w")),
+        vec![COMMIT, COMMIT, COMMIT],
+        ask(1, op::CLOSE_SESSION, Body::new()),
+        vec![COMMIT, GONE | 1],
+    ];
+    // Ephemerals and a session that expires.
+    let expiring = [
+        ask(2, op::CREATE, Body::create("/e", b"", 1)),
+        vec![COMMIT, COMMIT, GONE | 2],
+        vec![7 * SECOND_GOES_BY; 10],
+        vec![COMMIT],
+        ask(3, op::EXISTS, watch("/e")),
+    ];
+    vec![everything, pipelined, watching.concat(), expiring.concat()]
+}
