@@ -1,1 +1,3 @@
-//! skeleton
+//! What a Ringkeeper node says to its clients: the wire format and the sessions behind it.
+
+pub mod client;
