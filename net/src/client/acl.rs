@@ -152,7 +152,9 @@ mod tests {
     fn identities(auth: &[&str]) -> Vec<Identity> {
         let mut identities = vec![Identity::of_peer(IpAddr::from([127, 0, 0, 1]))];
         for auth in auth {
-            AuthOptions::default().authenticate(Some("digest"), Some(auth.as_bytes()), &mut identities).unwrap();
+            AuthOptions::default()
+                .authenticate(Some("digest"), Some(auth.as_bytes()), &mut identities)
+                .unwrap();
         }
         identities
     }
@@ -204,7 +206,8 @@ mod tests {
 
     #[test]
     fn auth_stands_for_every_proven_identity() {
-        let got = fix(&encode(&[(31, Some("auth"), None), (1, Some("auth"), Some("x"))]), &["u:p", "v:q"]).unwrap();
+        let got =
+            fix(&encode(&[(31, Some("auth"), None), (1, Some("auth"), Some("x"))]), &["u:p", "v:q"]).unwrap();
         let (u, v) = (digest_id("u:p"), digest_id("v:q"));
         let want = [acl(31, "digest", &u), acl(31, "digest", &v), acl(1, "digest", &u), acl(1, "digest", &v)];
         assert_eq!(got, want);

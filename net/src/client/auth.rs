@@ -180,7 +180,11 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn authenticated(options: &AuthOptions, scheme: &str, auth: Option<&[u8]>) -> Result<Vec<Identity>, Refused> {
+    fn authenticated(
+        options: &AuthOptions,
+        scheme: &str,
+        auth: Option<&[u8]>,
+    ) -> Result<Vec<Identity>, Refused> {
         let mut identities = vec![Identity::of_peer(IpAddr::from([127, 0, 0, 1]))];
         options.authenticate(Some(scheme), auth, &mut identities)?;
         Ok(identities)
@@ -231,7 +235,13 @@ mod tests {
     fn digest_ids_have_two_parts() {
         let options = AuthOptions::default();
         for (id, ok) in [
-            ("a:b", true), (":b", true), ("a:b:", true), ("a", false), ("a:", false), ("a:b:c", false), ("", false),
+            ("a:b", true),
+            (":b", true),
+            ("a:b:", true),
+            ("a", false),
+            ("a:", false),
+            ("a:b:c", false),
+            ("", false),
             (":", false),
         ] {
             assert_eq!(options.accepts("digest", id), ok, "{id:?}");

@@ -94,9 +94,29 @@ mod tests {
     #[test]
     fn every_forbidden_form_is_refused() {
         for path in [
-            "", "a", "a/b", "//", "/a/", "/a//b", "/.", "/..", "/a/.", "/a/./b", "/a/../b", "/\0", "/a\u{1}",
-            "/a\u{1f}", "/a\u{7f}", "/a\u{80}", "/a\u{9f}", "/\u{e000}", "/\u{f8ff}", "/\u{fff0}", "/\u{ffff}",
-            "/\u{fffd}", "/\u{1f600}",
+            "",
+            "a",
+            "a/b",
+            "//",
+            "/a/",
+            "/a//b",
+            "/.",
+            "/..",
+            "/a/.",
+            "/a/./b",
+            "/a/../b",
+            "/\0",
+            "/a\u{1}",
+            "/a\u{1f}",
+            "/a\u{7f}",
+            "/a\u{80}",
+            "/a\u{9f}",
+            "/\u{e000}",
+            "/\u{f8ff}",
+            "/\u{fff0}",
+            "/\u{ffff}",
+            "/\u{fffd}",
+            "/\u{1f600}",
         ] {
             assert!(!is_valid(path), "{path:?}");
         }
@@ -104,7 +124,9 @@ mod tests {
 
     #[test]
     fn the_weak_check_wants_a_slash_and_no_nul() {
-        for (path, ok) in [("/a", true), ("a/b", true), ("/a//", true), ("", false), ("a", false), ("/\0", false)] {
+        for (path, ok) in
+            [("/a", true), ("a/b", true), ("/a//", true), ("", false), ("a", false), ("/\0", false)]
+        {
             assert_eq!(has_parent(path), ok, "{path:?}");
         }
     }

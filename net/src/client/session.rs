@@ -39,6 +39,22 @@ pub struct Session {
     next: u32,
 }
 
+impl Session {
+    /// When it is due, in milliseconds of the monotonic clock; `None` once it is ending.
+    pub fn due(&self) -> Option<u64> {
+        Some(self.bucket).filter(|&bucket| bucket != 0)
+    }
+
+    /// Remembers that transaction `zxid` creates an ephemeral node of the session, and forgets those that are
+    /// applied, which the tree knows.
+    pub fn note_ephemeral(&mut self, zxid: Zxid, applied: Zxid, path: &str) {
+        while self.unapplied_ephemerals.front().is_some_and(|&(created_by, _)| created_by <= applied) {
+            self.unapplied_ephemerals.pop_front();
+        }
+        self.unapplied_ephemerals.push_back((zxid, path.into()));
+    }
+}
+
 /// All sessions of this server.
 #[derive(Debug)]
 pub struct Sessions {
@@ -135,11 +151,6 @@ impl Sessions {
     /// All sessions, in order of slot.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.slots.iter().map(|(_, session)| session)
-    }
-
-    /// When a session is due, in milliseconds of the monotonic clock; `None` once it is ending.
-    pub fn due(&self, slot: u32) -> Option<u64> {
-        Some(self.get(slot).bucket).filter(|&bucket| bucket != 0)
     }
 
     /// Renews the lease of a session that is not ending.

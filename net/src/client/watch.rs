@@ -139,7 +139,8 @@ impl Watches {
 
     /// Takes away all watches of a connection that ends.
     pub fn remove_conn(&mut self, conn: u32) {
-        while let Some(at) = self.conns.get(conn as usize).map(|waiting| waiting.head).filter(|&at| at != NIL) {
+        while let Some(at) = self.conns.get(conn as usize).map(|waiting| waiting.head).filter(|&at| at != NIL)
+        {
             self.set_modes(at, 0);
         }
     }
@@ -446,11 +447,13 @@ mod tests {
                     let mut told = fired(&mut watches, path, change);
                     told.sort_unstable();
                     let hears = |&(_, at, kind): &(u32, &str, u8)| {
-                        let below = path.starts_with(at) && matches!(path.as_bytes().get(at.len()), None | Some(b'/'));
+                        let below = path.starts_with(at)
+                            && matches!(path.as_bytes().get(at.len()), None | Some(b'/'));
                         match change {
                             Change::Children => at == path && kind & mode::CHILD_TABLE != 0,
                             Change::Data => {
-                                (at == path && kind & mode::DATA_TABLE != 0) || (below && kind == mode::RECURSIVE)
+                                (at == path && kind & mode::DATA_TABLE != 0)
+                                    || (below && kind == mode::RECURSIVE)
                             }
                             Change::Deleted => at == path || (below && kind == mode::RECURSIVE),
                         }

@@ -6,8 +6,8 @@ use ringkeeper_engine::jute::Reader;
 use super::multi::{Multi, MultiKind};
 use super::op;
 use super::request::{
-    Auth, ConnectRequest, Create, PathKind, PathVersion, PathWatch, RequestHeader, SetAcl, SetData, SetWatches,
-    decode_nullable_path, decode_path,
+    Auth, ConnectRequest, Create, PathKind, PathVersion, PathWatch, RequestHeader, SetAcl, SetData,
+    SetWatches, decode_nullable_path, decode_path,
 };
 
 /// A ConnectRequest.
@@ -58,6 +58,8 @@ fn fuzz_multi(body: &[u8], kind: MultiKind) {
 
 fn fuzz_watches(watches: Option<SetWatches<'_>>) {
     if let Some(it) = watches {
-        [it.data, it.exist, it.child, it.persistent, it.recursive].map(|paths| paths.iter().count());
+        for paths in [it.data, it.exist, it.child, it.persistent, it.recursive] {
+            paths.iter().count();
+        }
     }
 }

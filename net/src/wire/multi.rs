@@ -78,7 +78,8 @@ fn decode_op<'a>(reader: &mut Reader<'a>, kind: MultiKind) -> Result<Option<Mult
     }
     Ok(Some(match (kind, op) {
         (MultiKind::Write, op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL) => {
-            let body = if op == op::CREATE_TTL { Create::decode_ttl(reader)? } else { Create::decode(reader)? };
+            let body =
+                if op == op::CREATE_TTL { Create::decode_ttl(reader)? } else { Create::decode(reader)? };
             if body.path.is_none() {
                 return Err(WireError::Null { field: "the path of a create" });
             }
