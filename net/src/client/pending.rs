@@ -34,14 +34,19 @@ pub struct Future {
     pub path_data_crc: u32,
     /// What it contributes to the digest.
     hash: u64,
+    /// Where its entry is or belongs, so that a path is hashed and looked for once.
+    place: Place,
+}
+
+/// Where a path stands in the table of entries.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    key_hash: u64,
+    entry: Option<u32>,
 }
 
 impl Future {
     /// A node that is about to be created.
-    pub fn created(path: &str, data: Option<&[u8]>, acl: Arc<[Acl]>, stat: StatPersisted) -> Future {
-        Future { stat, children: 0, acl, path_data_crc: path_data_crc(path, data), hash: 0 }
-    }
-
     /// What makes it go away by itself.
     pub fn kind(&self) -> NodeKind {
         NodeKind::of_owner(self.stat.ephemeral_owner)
@@ -84,10 +89,9 @@ impl Pending {
     /// The node at `path` as it will be.
     pub fn get(&self, tree: &Tree, path: &str) -> Option<Future> {
         let key = path::key(path);
-        if !self.order.is_empty()
-            && let Some(at) = self.find(key, self.hasher.hash_one(key))
-        {
-            return self.entries[at as usize].future.clone();
+        let place = self.place(key);
+        if let Some(at) = place.entry {
+            return Some(Future { place, ..self.entries[at as usize].future.clone()? });
         }
         let node = tree.node(tree.find(key)?);
         let (stat, path_data_crc) = (node.persisted(), node.path_data_crc());
@@ -97,24 +101,38 @@ impl Pending {
             acl: Arc::clone(node.acl()),
             path_data_crc,
             hash: if excluded(key) { 0 } else { node_hash(path_data_crc, &stat) },
+            place,
         })
     }
 
-    /// Records that transaction `zxid` makes the node at `path` what `future` says. `future` is what [`get`] gave,
-    /// changed, or a node that is created; it must be the only change since.
-    ///
-    /// [`get`]: Pending::get
+    /// Records that transaction `zxid` creates a node at `path`, where [`get`](Pending::get) finds none.
+    pub fn create(
+        &mut self,
+        tree: &Tree,
+        zxid: Zxid,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: Arc<[Acl]>,
+        stat: StatPersisted,
+    ) {
+        let place = self.place(path::key(path));
+        let path_data_crc = path_data_crc(path, data);
+        self.set(tree, zxid, path, Future { stat, children: 0, acl, path_data_crc, hash: 0, place });
+    }
+
+    /// Records that transaction `zxid` makes the node at `path` what `future` says: what [`get`](Pending::get) gave
+    /// for this path, changed. The path must not have been written since.
     pub fn set(&mut self, tree: &Tree, zxid: Zxid, path: &str, mut future: Future) {
         let key = path::key(path);
         let old = future.hash;
         future.hash = if excluded(key) { 0 } else { node_hash(future.path_data_crc, &future.stat) };
-        let new = future.hash;
-        self.change(tree, zxid, key, Some(future), old, new);
+        let (place, new) = (future.place, future.hash);
+        self.change(tree, zxid, key, place, Some(future), (old, new));
     }
 
     /// Records that transaction `zxid` deletes the node at `path`, which is now `future`.
     pub fn delete(&mut self, tree: &Tree, zxid: Zxid, path: &str, future: &Future) {
-        self.change(tree, zxid, path::key(path), None, future.hash, 0);
+        self.change(tree, zxid, path::key(path), future.place, None, (future.hash, 0));
     }
 
     /// The digest that the tree will have.
@@ -156,23 +174,32 @@ impl Pending {
         }
     }
 
-    /// How many changes are under way.
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn find(&self, key: &str, hash: u64) -> Option<u32> {
-        self.index.find(hash, |&at| self.entries[at as usize].path == key).copied()
-    }
-
-    fn change(&mut self, tree: &Tree, zxid: Zxid, key: &str, future: Option<Future>, old: u64, new: u64) {
-        self.digest = self.digest(tree).wrapping_sub(old).wrapping_add(new);
+    fn place(&self, key: &str) -> Place {
         let key_hash = self.hasher.hash_one(key);
-        let at = match self.find(key, key_hash) {
+        let is_it = |&at: &u32| {
+            let entry = &self.entries[at as usize];
+            entry.key_hash == key_hash && entry.path == key
+        };
+        Place { key_hash, entry: self.index.find(key_hash, is_it).copied() }
+    }
+
+    /// Notes a change of the entry at `place`; its share of the digest goes from the first to the second number.
+    fn change(
+        &mut self,
+        tree: &Tree,
+        zxid: Zxid,
+        key: &str,
+        place: Place,
+        future: Option<Future>,
+        (old, new): (u64, u64),
+    ) {
+        self.digest = self.digest(tree).wrapping_sub(old).wrapping_add(new);
+        let at = match place.entry {
             Some(at) => at,
-            None => self.insert(key, key_hash),
+            None => self.insert(key, place.key_hash),
         };
         let entry = &mut self.entries[at as usize];
+        debug_assert_eq!(entry.path, key);
         let before = std::mem::replace(&mut entry.future, future);
         entry.changes += 1;
         self.order.push_back((zxid, at));

@@ -154,8 +154,7 @@ impl Prep<'_> {
         }
         self.pending.set(self.tree, self.zxid, parent_path, parent);
         let stat = StatPersisted::created(self.zxid, self.time, kind.owner());
-        let node = Future::created(path, request.data, fixed.acl, stat);
-        self.pending.set(self.tree, self.zxid, path, node);
+        self.pending.create(self.tree, self.zxid, path, request.data, fixed.acl, stat);
         if mode.ephemeral {
             self.session.note_ephemeral(self.zxid, self.tree.last_zxid(), path);
         }

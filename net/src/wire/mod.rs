@@ -51,7 +51,10 @@ pub enum WireError {
 
 /// A string as the reference reads it: what is no UTF-8 becomes U+FFFD, which no valid path contains.
 fn text<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, JuteError> {
-    Ok(reader.ustring()?.map(String::from_utf8_lossy))
+    Ok(reader.ustring()?.map(|bytes| match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }))
 }
 
 fn text_or_null_error<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<Cow<'a, str>, WireError> {
