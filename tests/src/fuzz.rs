@@ -25,6 +25,15 @@ pub struct Target {
 /// Transactions, as log and peers bring them.
 pub const TXN: Target = Target { name: "txn", run: txn, corpus: corpus::transactions };
 
+/// ConnectRequests.
+pub const CONNECT: Target = Target { name: "connect", run: connect, corpus: corpus::connects };
+
+/// Requests of all operations.
+pub const REQUEST: Target = Target { name: "request", run: request, corpus: corpus::requests };
+
+/// A whole service with connections, commits and the passing of time.
+pub const SESSION: Target = Target { name: "session", run: session, corpus: corpus::sessions };
+
 /// The syntax of properties files.
 pub const PROPERTIES: Target = Target { name: "properties", run: properties, corpus: corpus::configurations };
 
@@ -45,6 +54,21 @@ pub fn txn(bytes: &[u8]) {
     let mut encoded = Vec::new();
     encode_into(&header, &txn, digest, &mut encoded);
     assert_eq!(decode(&encoded).expect("what was encoded can be decoded"), (header, txn, digest));
+}
+
+/// See [`CONNECT`].
+pub fn connect(bytes: &[u8]) {
+    ringkeeper_net::wire::fuzz::fuzz_connect(bytes);
+}
+
+/// See [`REQUEST`].
+pub fn request(bytes: &[u8]) {
+    ringkeeper_net::wire::fuzz::fuzz_request(bytes);
+}
+
+/// See [`SESSION`].
+pub fn session(bytes: &[u8]) {
+    ringkeeper_net::client::fuzz::fuzz_session(bytes);
 }
 
 /// See [`PROPERTIES`].

@@ -36,6 +36,21 @@ fn transactions_of_any_bytes() {
 }
 
 #[test]
+fn connect_requests_of_any_bytes() {
+    survives(fuzz::CONNECT);
+}
+
+#[test]
+fn requests_of_any_bytes() {
+    survives(fuzz::REQUEST);
+}
+
+#[test]
+fn sessions_of_any_bytes() {
+    survives(fuzz::SESSION);
+}
+
+#[test]
 fn properties_of_any_bytes() {
     survives(fuzz::PROPERTIES);
 }
