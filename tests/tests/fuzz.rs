@@ -1,5 +1,6 @@
 //! A few seconds of fuzzing for every decoder of untrusted bytes.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringkeeper_tests::fuzz::{self, Target};
@@ -13,6 +14,9 @@ fn survives(target: Target) {
         std::env::var("FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     println!("{}: FUZZ_SEED={seed}", target.name);
+    if let Some(dir) = std::env::var_os("FUZZ_CORPUS") {
+        write_corpus(&PathBuf::from(dir).join(target.name), target);
+    }
     match fuzz::fuzz(target, seed, Duration::from_secs(seconds)) {
         Ok(runs) => println!("{}: survived {runs} inputs", target.name),
         Err(crash) => {
@@ -22,6 +26,14 @@ fn survives(target: Target) {
     }
     let memory = Process::new(std::process::id()).rss();
     assert!(memory < MEMORY, "{}: FUZZ_SEED={seed}: {memory} bytes resident", target.name);
+}
+
+/// Writes the seeds where cargo-fuzz looks for them.
+fn write_corpus(dir: &Path, target: Target) {
+    std::fs::create_dir_all(dir).expect("creating a directory");
+    for (number, input) in (target.corpus)().into_iter().enumerate() {
+        std::fs::write(dir.join(format!("seed-{number}")), input).expect("writing a seed");
+    }
 }
 
 #[test]
