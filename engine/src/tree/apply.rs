@@ -271,9 +271,10 @@ impl Tree {
     }
 }
 
-/// Splits a path into the parent's (the root's is `""`) and the name. `None` for the root and for what no node can
-/// be called.
+/// Splits a path into the parent's (the root's is `""`, not `"/"`, which would give every node a second path) and
+/// the name. `None` for the root and for what no node can be called.
 fn split(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/')
-        .filter(|(parent, name)| !name.is_empty() && (parent.is_empty() || parent.starts_with('/')))
+    let (parent, name) = path.rsplit_once('/')?;
+    let parent_is_path = parent.is_empty() || (parent.starts_with('/') && parent != "/");
+    (parent_is_path && !name.is_empty()).then_some((parent, name))
 }

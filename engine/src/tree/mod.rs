@@ -5,7 +5,7 @@
 //! the same tree. The tree judges nothing: permissions, versions and emptiness were checked by whoever wrote the
 //! transaction. It has no clock and no randomness, does no I/O and never fails: what does not fit is a result.
 //!
-//! Built for memory and for even cost: a leaf takes about 80 bytes over its name and data (`record`, `blocks`,
+//! Built for memory and for even cost: a leaf takes about 90 bytes over its name and data (`record`, `blocks`,
 //! `index` draw the layout), and no change depends on how deep a node lies or how many siblings it has.
 //!
 //! Callers: the store at replay and the replica loop (apply), the client service (reads, request preparation).

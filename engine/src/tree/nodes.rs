@@ -124,11 +124,7 @@ impl Tree {
 
         if parent != NIL {
             self.link_child(parent, id);
-            let (nodes, blocks) = (&self.nodes, &self.blocks);
-            self.index.insert(hash, id, |index, id| {
-                let record = &nodes[id];
-                index.hash(record.parent, record::split_block(blocks.get(record.block, record.block_len())).0)
-            });
+            self.index.insert(hash, id);
         }
         if !digest::excluded(path) {
             let crc = digest::path_data_crc(path, data);
