@@ -122,15 +122,18 @@ impl Tree {
             return Some(NodeId(self.root));
         }
         let mut at = self.root;
-        for component in path.strip_prefix('/')?.split('/') {
-            at = self.child_of(at, component)?;
+        let mut rest = path.strip_prefix('/')?.as_bytes();
+        // Components are short: a plain loop finds their ends faster than a searcher that is set up for each.
+        while let Some(end) = rest.iter().position(|&byte| byte == b'/') {
+            at = self.child_of(at, &rest[..end])?;
+            rest = &rest[end + 1..];
         }
-        Some(NodeId(at))
+        self.child_of(at, rest).map(NodeId)
     }
 
     /// The child of that name.
     pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        self.child_of(parent.0, name).map(NodeId)
+        self.child_of(parent.0, name.as_bytes()).map(NodeId)
     }
 
     /// A look at a node. Panics if there is none under this id.

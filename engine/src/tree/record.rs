@@ -212,6 +212,12 @@ pub(super) fn write_name(block: &mut [u8], name: &[u8]) {
     block[end - name.len()..end].copy_from_slice(name);
 }
 
+/// Where the data begins in a block.
+#[inline]
+pub(super) fn data_start(block: &[u8]) -> usize {
+    block.len() - split_block(block).1.len()
+}
+
 /// Splits a block into name and data.
 #[inline]
 pub(super) fn split_block(block: &[u8]) -> (&[u8], &[u8]) {
