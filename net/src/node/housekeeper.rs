@@ -65,7 +65,8 @@ impl Housekeeper {
         let (chores, inbox) = async_channel::unbounded();
         let (outbox, reports) = mpsc::channel();
         let (started, is_started) = mpsc::channel();
-        let dir = dir.to_path_buf();
+        // glommio resolves a relative path against descriptor -1, which fails.
+        let dir = std::path::absolute(dir)?;
         let thread = thread::Builder::new().name("housekeeper".into()).spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(256 << 10).make();
             match executor {
