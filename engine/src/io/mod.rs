@@ -5,6 +5,7 @@
 
 mod aligned;
 mod disk;
+pub mod sim;
 
 pub use aligned::AlignedBuf;
 pub use disk::{BLOCK, Disk, FileEntry, FileId, Volume, WriteDone, WriteOp};
