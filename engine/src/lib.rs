@@ -5,3 +5,4 @@
 
 pub mod id;
 pub mod io;
+pub mod log;

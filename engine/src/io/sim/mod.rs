@@ -158,6 +158,12 @@ impl SimDisk {
         cached + state.in_flight.iter().map(|w| w.data.len().div_ceil(SECTOR)).sum::<usize>()
     }
 
+    /// How many sectors each write in flight has, in order of submission: the last things that
+    /// [`Crash::sectors`] numbers.
+    pub fn in_flight_sectors(&self) -> Vec<usize> {
+        self.state().in_flight.iter().map(|w| w.data.len().div_ceil(SECTOR)).collect()
+    }
+
     /// How many changes of names a power cut now could keep or lose, in order of their making.
     pub fn unsynced_names(&self) -> usize {
         self.state().names.unsynced()
