@@ -54,12 +54,25 @@ fn open(disk: &SimDisk) -> Result<(Log, RecoveryReport, Txns), LogError> {
 }
 
 /// What the log must hold after a crash at some moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Expect {
     /// Transactions in order, and how many of them were acknowledged. More than one while a cut is under way.
     histories: Vec<(Txns, usize)>,
     /// How many of the first may be missing because they were purged.
     purged: usize,
+}
+
+impl fmt::Debug for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (history, acked) in &self.histories {
+            write!(f, "{acked} of {:?}, ", zxids(history))?;
+        }
+        write!(f, "purged {}", self.purged)
+    }
+}
+
+fn zxids(txns: &Txns) -> Vec<i64> {
+    txns.iter().map(|(z, _)| z.raw()).collect()
 }
 
 impl Expect {
@@ -200,7 +213,8 @@ impl Rig {
     }
 
     fn purge(&mut self, below: Zxid) -> usize {
-        self.now.purged = self.history().iter().filter(|(z, _)| *z < below).count();
+        let purged = self.history().iter().filter(|(z, _)| *z < below).count();
+        self.now.purged = self.now.purged.max(purged);
         self.note();
         self.log.purge(below)
     }
@@ -209,7 +223,7 @@ impl Rig {
     fn reopen(self) -> (Rig, RecoveryReport) {
         drop(self.log);
         let (log, report, found) = open_with(&self.disk, self.options.clone()).unwrap();
-        assert!(self.now.allows(&found), "{found:?} of {:?}", self.now);
+        assert!(self.now.allows(&found), "{:?} of {:?}", zxids(&found), self.now);
         let acked = found.len();
         let now = Expect { histories: vec![(found, acked)], purged: 0 };
         (Rig { log, now, journal: Vec::new(), ..self }, report)
