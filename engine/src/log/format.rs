@@ -234,7 +234,7 @@ pub(super) fn txn_zxid(txn: &[u8]) -> Option<Zxid> {
     if txn.len() < MIN_TXN {
         return None;
     }
-    let raw = txn.get(16..24)?.try_into().ok()?;
+    let raw = txn.get(12..20)?.try_into().ok()?;
     Some(Zxid::from_raw(i64::from_be_bytes(raw)))
 }
 

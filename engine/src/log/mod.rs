@@ -29,6 +29,7 @@ mod stock;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod writer;
 
 use std::collections::VecDeque;

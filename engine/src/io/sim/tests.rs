@@ -1,4 +1,5 @@
 use super::*;
+use crate::io::{BLOCK, Disk, FileEntry, FileId, Volume, WriteOp};
 
 const EIO: i32 = 5;
 

@@ -24,7 +24,7 @@ fn txn(z: Zxid, len: usize, version: u8) -> Vec<u8> {
     for (i, byte) in bytes.iter_mut().enumerate() {
         *byte = (z.raw() as u8).wrapping_mul(31).wrapping_add(i as u8).wrapping_add(version);
     }
-    bytes[16..24].copy_from_slice(&z.raw().to_be_bytes());
+    bytes[12..20].copy_from_slice(&z.raw().to_be_bytes());
     bytes
 }
 
