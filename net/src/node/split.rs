@@ -129,7 +129,9 @@ impl ReplicaLoop {
         while ring.next_completion().is_some() {}
         for (index, pipe) in events.iter_mut().enumerate() {
             for _ in 0..EVENTS_PER_FRONT {
-                if replica.is_overloaded() || !take_event(pipe, index as u16, |event| replica.event(event, fronts)) {
+                if replica.is_overloaded()
+                    || !take_event(pipe, index as u16, |event| replica.event(event, fronts))
+                {
                     break;
                 }
             }

@@ -67,7 +67,7 @@ struct FrontParts {
 
 /// What joins the replica loop to its clients.
 enum ReplicaParts {
-    Alone { front: Front, listener: TcpListener },
+    Alone { front: Box<Front>, listener: TcpListener },
     WithFronts { events: Vec<PipeReader>, fronts: ToFronts, bell: Arc<Bell> },
 }
 
@@ -99,7 +99,7 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
             let _ = serving_now.send(());
             match parts {
                 ReplicaParts::Alone { front, listener } => {
-                    Ok(SingleLoop { ring, front, replica, clock, stop }.run(listener)?)
+                    Ok(SingleLoop { ring, front: *front, replica, clock, stop }.run(listener)?)
                 }
                 ReplicaParts::WithFronts { events, fronts, bell } => {
                     Ok(ReplicaLoop { ring, replica, events, fronts, bell, clock, stop }.run()?)
@@ -107,9 +107,15 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
             }
         })?
     };
-    let mut node = Node { stop: stop.clone(), wakers: vec![replica.waker.clone()], loops: vec![replica.thread], serving, fronts: Vec::new() };
+    let mut node = Node {
+        stop: stop.clone(),
+        wakers: vec![replica.waker.clone()],
+        loops: vec![replica.thread],
+        serving,
+        fronts: Vec::new(),
+    };
     if fronts == 0 {
-        let front = Front::new(0, limits, census);
+        let front = Box::new(Front::new(0, limits, census));
         let _ = replica.parts.send(ReplicaParts::Alone { front, listener });
         return Ok(node);
     }
@@ -124,7 +130,8 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
         let core = cores.get(index + 1).copied();
         let front = spawn(&name, core, RingOptions::default(), on_end.clone(), body)?;
         let bell = link::bell(front.waker.clone());
-        let ((up, up_reader), (down, answers)): ((PipeWriter, PipeReader), _) = (pipe(pipe_bytes), pipe(pipe_bytes));
+        let ((up, up_reader), (down, answers)): ((PipeWriter, PipeReader), _) =
+            (pipe(pipe_bytes), pipe(pipe_bytes));
         events.push(up_reader);
         to_fronts.add(down, bell.clone());
         let parts = FrontParts {
@@ -132,7 +139,9 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
             up: ToReplica::new(up, replica_bell.clone()),
             answers,
             bell,
-            listener: listener.try_clone().map_err(ServeError::system("sharing the client port among loops"))?,
+            listener: listener
+                .try_clone()
+                .map_err(ServeError::system("sharing the client port among loops"))?,
         };
         node.wakers.push(front.waker);
         node.loops.push(front.thread);
@@ -213,8 +222,9 @@ fn pin(core: Option<usize>) -> Result<(), ServeError> {
     if core < rustix::thread::CpuSet::MAX_CPU {
         set.set(core);
     }
-    rustix::thread::sched_setaffinity(None, &set)
-        .map_err(|error| ServeError::system(format!("binding a loop to core {core} (ringkeeper.cores)"))(error.into()))
+    rustix::thread::sched_setaffinity(None, &set).map_err(|error| {
+        ServeError::system(format!("binding a loop to core {core} (ringkeeper.cores)"))(error.into())
+    })
 }
 
 /// Reads the data back and puts the replica together.
@@ -264,7 +274,11 @@ fn service_options(config: &Config) -> Options {
         min_session_timeout_ms: config.min_session_timeout_ms.unsigned_abs(),
         max_session_timeout_ms: config.max_session_timeout_ms.unsigned_abs(),
         handshake_timeout_ms: config.sessionless_timeout_ms,
-        auth: AuthOptions::default(),
+        auth: AuthOptions {
+            super_digest: config.super_digest.as_ref().map(|digest| digest.0.clone()),
+            skip_acl: !config.check_acls,
+            ..AuthOptions::default()
+        },
         extended_types: config.extended_types,
         max_reply_bytes: config.max_reply_bytes as usize,
         ..Options::default()
