@@ -280,7 +280,8 @@ impl<'a> Walk<'a> {
     ) -> Result<(), LogError> {
         let found = sightings_from(reader, offset)?;
         self.see_all(reader.name, &found, Some(offset), behind);
-        for used in self.live[i + 1..].to_vec() {
+        for i in i + 1..self.live.len() {
+            let used = self.live[i].clone();
             let SegmentHeader { generation, durable_seq, .. } = used.header;
             let Point { seq, zxid: after, .. } = used.header.from();
             behind.see(Sighting { offset: 0, generation, seq, durable_seq, after }, false);
