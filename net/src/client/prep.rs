@@ -82,7 +82,7 @@ fn expect_version(expected: i32, version: i32) -> Result<i32, Code> {
     if expected == -1 || expected == version { Ok(next_version(version)) } else { Err(Code::BadVersion) }
 }
 
-fn full_path<'p>(path: Option<&'p str>) -> Result<&'p str, Code> {
+fn full_path(path: Option<&str>) -> Result<&str, Code> {
     path.filter(|path| path::is_valid(path)).ok_or(Code::BadArguments)
 }
 

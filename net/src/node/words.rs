@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use ringkeeper_engine::id::SessionId;
 
 use crate::admin::{
-    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, Metrics, NodeView,
-    Settings, Whitelist, Word,
+    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, Metrics,
+    NodeView, Settings, Whitelist, Word,
 };
 use crate::client::{ConnView, Now, Service, mode};
 use crate::wire::op;
@@ -71,7 +71,7 @@ impl Words {
         let stats = service.stats();
         let mut view = NodeView::new(metrics, self.settings.clone());
         view.zxid = stats.last_zxid;
-        view.node_count = stats.nodes as u64;
+        view.node_count = stats.nodes;
         view.data_size = stats.data_size;
         view.ephemerals = stats.ephemerals;
         view.watches = stats.watches.total as u64;
