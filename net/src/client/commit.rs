@@ -65,6 +65,7 @@ impl Service {
             Some(flight) if flight.zxid == zxid => self.in_flight.pop_front(),
             _ => None,
         };
+        assert!(!self.in_flight.is_empty() || self.pending.is_empty(), "changes are left without a proposal");
         let asked = flight.and_then(|InFlight { conn, request, bytes, .. }| {
             let (at, key) = conn?;
             (self.conns.find(key) == Some(at)).then_some((at, key, request, bytes))
