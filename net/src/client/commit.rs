@@ -9,6 +9,7 @@ use super::acl::{self, perm};
 use super::service::{InFlight, Request};
 use super::watch::Change;
 use super::{Now, Outbox, Service};
+use crate::admin::{Counter, Observed};
 use crate::wire::reply::{self, EventType};
 use crate::wire::{Code, op};
 
@@ -24,7 +25,7 @@ impl Service {
     ) -> Result<(), TxnError> {
         let (header, txn, digest) = decode(payload)?;
         debug_assert_eq!(header.zxid, zxid);
-        let Service { tree, watches, conns, options, event, counters, .. } = self;
+        let Service { tree, watches, conns, options, event, counters, metrics, .. } = self;
         let applied = tree.apply(&header, &txn, digest, &mut |change: TreeEvent<'_>| {
             let (kind, change_kind) = match change.kind {
                 EventKind::Created => (EventType::NodeCreated, Change::Data),
@@ -33,6 +34,7 @@ impl Service {
                 EventKind::ChildrenChanged => (EventType::NodeChildrenChanged, Change::Children),
             };
             let mut written = false;
+            let mut fired = 0;
             watches.fire(change.path, change_kind, |at| {
                 let conn = conns.get_mut(at);
                 if !acl::allows(&options.auth, change.acl, perm::READ, &conn.identities) {
@@ -45,7 +47,18 @@ impl Service {
                 out.send(conn.key, event);
                 conn.stats.sent += 1;
                 counters.sent += 1;
+                metrics.add(Counter::WatchBytes, event.len() as u64);
+                fired += 1;
             });
+            if fired > 0 {
+                let observed = match change.kind {
+                    EventKind::Created => Observed::CreatedWatches,
+                    EventKind::Deleted => Observed::DeletedWatches,
+                    EventKind::DataChanged => Observed::ChangedWatches,
+                    EventKind::ChildrenChanged => Observed::ChildrenWatches,
+                };
+                metrics.record(observed, fired);
+            }
         });
         if let DigestCheck::Mismatch { expected, actual } = applied.digest
             && self.tree.digest_mismatches() == 1

@@ -17,6 +17,8 @@ pub struct Options {
     pub handshake_timeout_ms: u32,
     /// Providers, super user, whether ACLs count.
     pub auth: AuthOptions,
+    /// Whether transactions carry the digest of the tree after them.
+    pub digest: bool,
     /// Whether clients may create nodes with a time to live.
     pub extended_types: bool,
     /// Bytes of unanswered requests above which a connection is asked to pause; below half of it, to go on.
@@ -38,6 +40,7 @@ impl Default for Options {
             max_session_timeout_ms: 60_000,
             handshake_timeout_ms: 10_000,
             auth: AuthOptions::default(),
+            digest: true,
             extended_types: false,
             pause_bytes: 4 << 20,
             max_unanswered_bytes: 64 << 20,

@@ -16,6 +16,7 @@ use super::pending::Pending;
 use super::session::Sessions;
 use super::watch::Watches;
 use super::{ConnKey, ConnView, Counters, FromFront, Now, Options, Outbox, Proposer, ServiceStats, auth};
+use crate::admin::{Counter, Metrics, Observed};
 use crate::wire::request::{Auth, RequestHeader};
 use crate::wire::{Code, op, reply};
 
@@ -88,6 +89,8 @@ pub struct Service {
     /// Requests that wait in all connections.
     pub(super) held: usize,
     pub(super) counters: Counters,
+    /// Latencies and traffic, for `srvr` and `mntr`. Whoever drives the service adds what it observes.
+    pub metrics: Metrics,
     /// The reply being written, the event being sent, the waiting request being read, the multi being prepared:
     /// kept so that they need no memory anew.
     pub(super) frame: Vec<u8>,
@@ -140,6 +143,7 @@ impl Service {
             orphans,
             held: 0,
             counters: Counters::default(),
+            metrics: Metrics::default(),
             frame: Vec::new(),
             event: Vec::new(),
             held_frame: Vec::new(),
@@ -204,6 +208,7 @@ impl Service {
                 self.propose_close(now, slot, log);
             } else if let Some(slot) = self.sessions.next_due(now.mono_ms) {
                 self.counters.expired += 1;
+                self.metrics.add(Counter::SessionsExpired, 1);
                 self.propose_close(now, slot, log);
             } else {
                 break;
@@ -237,6 +242,7 @@ impl Service {
     ) {
         let Some(at) = self.conns.find(key) else { return };
         self.counters.received += 1;
+        self.metrics.add(Counter::BytesReceived, bytes.len() as u64 + 4);
         let conn = self.conns.get_mut(at);
         conn.stats.received += 1;
         let session = match conn.phase {
@@ -375,10 +381,13 @@ impl Service {
         let conn = self.conns.get_mut(at);
         out.send(conn.key, &self.frame);
         conn.stats.sent += 1;
-        let latency_ms = now.mono_us.saturating_sub(request.received_us) / 1000;
-        conn.stats.answered(request.op, request.xid, zxid, now.mono_ms, latency_ms);
+        let latency_us = now.mono_us.saturating_sub(request.received_us);
+        conn.stats.answered(request.op, request.xid, zxid, now.mono_ms, latency_us / 1000);
+        let kind =
+            if super::write::is_write(request.op) { Observed::UpdateLatency } else { Observed::ReadLatency };
+        self.metrics.record(kind, latency_us);
+        self.metrics.add(Counter::ResponseBytes, self.frame.len() as u64);
         self.counters.count_response(self.frame.len());
-        self.counters.latency.record(latency_ms);
     }
 
     /// Notes that a request of this many bytes is not answered yet, and stops a connection that sends too many: it
@@ -482,6 +491,7 @@ impl Service {
     /// Starts the numbers of the server anew (`srst`).
     pub fn reset_counters(&mut self) {
         let kept = (self.counters.auth_failed, self.counters.expired);
+        self.metrics.reset();
         self.counters = Counters::default();
         (self.counters.auth_failed, self.counters.expired) = kept;
     }

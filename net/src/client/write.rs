@@ -166,7 +166,7 @@ impl Service {
             time: now.wall_ms,
         };
         let judged = judge(&mut prep, &mut |kind, txn, digest| {
-            let digest = Some(TxnDigest::new(digest));
+            let digest = self.options.digest.then(|| TxnDigest::new(digest));
             log.propose(zxid, &mut |out| encode_into(&TxnHeader { kind, ..header }, txn, digest, out));
         });
         if let Err(code) = judged {
