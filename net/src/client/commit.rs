@@ -2,7 +2,7 @@
 //! a client has an event before any reply that shows the change.
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::tree::{EventKind, OpResult, Stat, TreeEvent};
+use ringkeeper_engine::tree::{DigestCheck, EventKind, OpResult, Stat, TreeEvent};
 use ringkeeper_engine::txn::{Multi, Txn, TxnError, decode, kind};
 
 use super::acl::{self, perm};
@@ -60,6 +60,11 @@ impl Service {
                 metrics.record(observed, fired);
             }
         });
+        if let DigestCheck::Mismatch { expected, actual } = applied.digest
+            && self.tree.digest_mismatches() == 1
+        {
+            tracing::error!(%zxid, expected, actual, "the tree is not what it was meant to be after a transaction");
+        }
         self.pending.applied(zxid);
         let flight = match self.in_flight.front() {
             Some(flight) if flight.zxid == zxid => self.in_flight.pop_front(),

@@ -25,7 +25,7 @@ pub struct Options {
     pub pause_bytes: usize,
     /// Bytes of unanswered requests above which a connection that did not pause is closed.
     pub max_unanswered_bytes: usize,
-    /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. Below 2 GiB.
+    /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. At most 2 GiB.
     pub max_reply_bytes: usize,
     /// How many sessions one [`super::Service::tick`] ends at most.
     pub max_expired_per_tick: usize,

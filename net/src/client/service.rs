@@ -38,6 +38,9 @@ pub enum Admission {
     Closed,
 }
 
+/// What an unanswered request costs in bytes besides its own: many small ones must not hide.
+const REQUEST_COST: usize = 64;
+
 /// A request that was received and is being answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
@@ -110,6 +113,8 @@ impl Service {
         options: Options,
         now: Now,
     ) -> Service {
+        let mut options = options;
+        options.max_reply_bytes = options.max_reply_bytes.min(reply::MAX_LEN);
         let mut table = Sessions::new(options.server_id, options.tick_ms, now.wall_ms);
         for (id, timeout_ms) in sessions {
             table.insert(id, timeout_ms.max(0).cast_unsigned(), now.mono_ms);
@@ -264,12 +269,11 @@ impl Service {
             self.write(now, at, session, request, body, bytes.len(), out, log);
         } else if self.conns.get(at).must_hold(self.tree.last_zxid()) {
             let conn = self.conns.get_mut(at);
-            conn.hold_frame(request.received_us, bytes);
+            let waiting = conn.keep_frame(bytes);
             if !super::read::is_read(op) {
                 conn.end();
             }
-            self.held += 1;
-            self.count_unanswered(at, bytes.len(), out);
+            self.hold(at, request.received_us, waiting, out);
         } else {
             let identities = self.conns.get(at).identities.len();
             self.serve(now, at, request, body, identities, out);
@@ -296,8 +300,8 @@ impl Service {
             conn.end();
         }
         if conn.must_hold(applied) {
-            conn.hold(request.received_us, Waiting::Auth { xid: request.xid, accepted });
-            self.held += 1;
+            let waiting = Waiting::Auth { xid: request.xid, accepted };
+            self.hold(at, request.received_us, waiting, out);
         } else {
             self.answer_auth(now, at, request, accepted, out);
         }
@@ -311,6 +315,13 @@ impl Service {
         }
     }
 
+    /// Lets something wait for the own writes before it. May close the connection.
+    pub(super) fn hold(&mut self, at: u32, received_us: u64, waiting: Waiting, out: &mut impl Outbox) {
+        self.conns.get_mut(at).hold(received_us, waiting);
+        self.held += 1;
+        self.count_unanswered(at, waiting.bytes(), out);
+    }
+
     /// Serves what waited in a connection for writes that are applied now.
     pub(super) fn serve_held(&mut self, now: Now, at: u32, key: ConnKey, out: &mut impl Outbox) {
         let applied = self.tree.last_zxid();
@@ -319,12 +330,13 @@ impl Service {
             let conn = self.conns.get_mut(at);
             let Some(held) = conn.next_ready(applied) else { return };
             self.held -= 1;
+            self.count_answered(at, held.what.bytes(), out);
+            let conn = self.conns.get_mut(at);
             let request = |xid, op| Request { xid, op, received_us: held.received_us };
             match held.what {
                 Waiting::Frame { len, identities } => {
                     let mut frame = std::mem::take(&mut self.held_frame);
                     conn.take_frame(len, &mut frame);
-                    self.count_answered(at, len as usize, out);
                     let mut body = Reader::new(&frame);
                     if let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut body) {
                         self.serve(now, at, request(xid, op), body, identities as usize, out);
@@ -378,11 +390,12 @@ impl Service {
         self.counters.count_response(self.frame.len());
     }
 
-    /// Notes that a request of this many bytes is not answered yet, and stops a connection that sends too many.
+    /// Notes that a request of this many bytes is not answered yet, and stops a connection that sends too many: it
+    /// is asked to pause, and closed if it goes on.
     pub(super) fn count_unanswered(&mut self, at: u32, bytes: usize, out: &mut impl Outbox) {
         let conn = self.conns.get_mut(at);
         conn.unanswered += 1;
-        conn.unanswered_bytes += bytes;
+        conn.unanswered_bytes += bytes + REQUEST_COST;
         if conn.unanswered_bytes > self.options.max_unanswered_bytes {
             self.close_conn(at, out);
         } else if conn.unanswered_bytes > self.options.pause_bytes && !conn.paused {
@@ -395,7 +408,7 @@ impl Service {
     pub(super) fn count_answered(&mut self, at: u32, bytes: usize, out: &mut impl Outbox) {
         let conn = self.conns.get_mut(at);
         conn.unanswered -= 1;
-        conn.unanswered_bytes -= bytes;
+        conn.unanswered_bytes -= bytes + REQUEST_COST;
         if conn.paused && conn.unanswered_bytes <= self.options.pause_bytes / 2 {
             conn.paused = false;
             out.pause(conn.key, false);
