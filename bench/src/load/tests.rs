@@ -1,0 +1,1 @@
+//! The generator against small servers made for the purpose.
