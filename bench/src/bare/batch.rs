@@ -90,8 +90,8 @@ impl Batches {
 
     /// Adds a request to the open batch; returns the number of that batch.
     pub(super) fn add(&mut self, frame: &[u8], waiting: Waiting) -> u64 {
-        let fits = |b: &&mut Batch| b.progress == Progress::Open && b.len + frame.len() <= BATCH;
-        if self.queue.back_mut().as_ref().filter(fits).is_none() {
+        let fits = |b: &Batch| b.progress == Progress::Open && b.len + frame.len() <= BATCH;
+        if !self.queue.back().is_some_and(fits) {
             let fresh = self.spare.pop().expect("reserved before every receive");
             self.queue.push_back(fresh);
         }
