@@ -5,3 +5,6 @@
 
 pub mod id;
 pub mod io;
+pub mod jute;
+pub mod tree;
+pub mod txn;
