@@ -209,7 +209,11 @@ impl Drop for Server {
 
 /// Starts, compares, prints, stops.
 pub fn run(args: &ArenaArgs) -> Result<(), BenchError> {
-    let file = |source| BenchError::File { doing: "making a temporary directory in", path: args.dir.clone(), source };
+    let file = |source| BenchError::File {
+        doing: "making a temporary directory in",
+        path: args.dir.clone(),
+        source,
+    };
     let dir = fs::canonicalize(&args.dir).map_err(file)?;
     let home = tempfile::Builder::new().prefix("rkbench-arena-").tempdir_in(dir).map_err(file)?;
     let mut servers = Vec::new();

@@ -12,7 +12,7 @@ use crate::compare::{Case, Contestant, compare};
 use crate::error::BenchError;
 use crate::load::{self, LoadOptions};
 use crate::report;
-use crate::workload::{Mix, Naming, Names, WorkloadOptions};
+use crate::workload::{Mix, Names, Naming, WorkloadOptions};
 
 /// Most requests in flight on a connection of an open loop unless --window says otherwise.
 const OPEN_LOOP_WINDOW: usize = 1000;
@@ -259,7 +259,8 @@ fn run_compare(args: &CompareArgs) -> Result<(), BenchError> {
         Ok(Contestant { name: spec.name.clone(), servers: resolve_all(&spec.servers)?, pids: Vec::new() })
     });
     let contestants = contestants.collect::<Result<Vec<_>, BenchError>>()?;
-    let tables = compare(&contestants, &args.case, args.rounds, &args.load.options(), |line| eprintln!("{line}"))?;
+    let tables =
+        compare(&contestants, &args.case, args.rounds, &args.load.options(), |line| eprintln!("{line}"))?;
     print!("{tables}");
     Ok(())
 }
@@ -285,10 +286,12 @@ mod tests {
     #[test]
     fn mixes_servers_and_specs_are_taken_apart() {
         let cli =
-            Cli::try_parse_from(["rkbench", "--mix", "get=90,set=10", "--server", "a:1,b:2", "-c", "4"]).unwrap();
+            Cli::try_parse_from(["rkbench", "--mix", "get=90,set=10", "--server", "a:1,b:2", "-c", "4"])
+                .unwrap();
         assert_eq!(cli.run.server, ["a:1", "b:2"]);
         assert_eq!(cli.run.workload.to_string(), "get=90,set=10");
-        let cli = Cli::try_parse_from(["rkbench", "compare", "--spec", "x=a:1,b:2", "--spec", "y=c:3"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["rkbench", "compare", "--spec", "x=a:1,b:2", "--spec", "y=c:3"]).unwrap();
         let Some(Command::Compare(args)) = cli.command else { panic!("not compare") };
         assert_eq!(args.spec[0].servers, ["a:1", "b:2"]);
         assert_eq!(args.case.len(), 4);
@@ -296,7 +299,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in [["--seconds", "0"], ["--rate", "0"], ["--window", "0"], ["--path", "rkbench"], ["--keys", "0"]] {
+        for bad in
+            [["--seconds", "0"], ["--rate", "0"], ["--window", "0"], ["--path", "rkbench"], ["--keys", "0"]]
+        {
             assert!(Cli::try_parse_from(["rkbench", bad[0], bad[1]]).is_err(), "{bad:?}");
         }
     }

@@ -43,7 +43,9 @@ pub struct Case {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CaseError {
     /// Not of the form of a case.
-    #[error("`{0}` is not of the form WORKLOAD:CONNECTIONSxWINDOW[@RATE], such as set:100x10 or get:32x1@20000")]
+    #[error(
+        "`{0}` is not of the form WORKLOAD:CONNECTIONSxWINDOW[@RATE], such as set:100x10 or get:32x1@20000"
+    )]
     Form(String),
     /// The workload in it is wrong.
     #[error(transparent)]
@@ -187,7 +189,8 @@ fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
         }
         for other in runs.iter().skip(1) {
             let (a, b) = (column(&runs[0]), column(other));
-            let mut ratios: Vec<f64> = a.iter().zip(&b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect();
+            let mut ratios: Vec<f64> =
+                a.iter().zip(&b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect();
             let show = ratio && !ratios.is_empty() && a.len() == b.len();
             line.push(if show { format!("{:.2}", median(&mut ratios)) } else { "-".into() });
         }
@@ -246,7 +249,8 @@ mod tests {
         let a = [600.0, 200.0, 500.0].map(figures).to_vec();
         let b = [300.0, 100.0, 250.0].map(figures).to_vec();
         let text = table("set 1x1", &["a", "b"], &[a, b]);
-        let ops: Vec<&str> = text.lines().find(|l| l.starts_with("ops/s")).unwrap().split_whitespace().collect();
+        let ops: Vec<&str> =
+            text.lines().find(|l| l.starts_with("ops/s")).unwrap().split_whitespace().collect();
         assert_eq!(ops, ["ops/s", "500", "250", "2.00"]);
         assert!(!text.contains("server CPU"), "rows without a value are left out:\n{text}");
     }

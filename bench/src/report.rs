@@ -96,8 +96,11 @@ pub fn text(options: &LoadOptions, report: &LoadReport) -> String {
         let _ = writeln!(out, "error {code} ({}): {count}", code_name(*code));
     }
     if report.lost > 0 || report.reconnects > 0 {
-        let _ =
-            writeln!(out, "lost with a connection: {}, attempts to reconnect: {}", report.lost, report.reconnects);
+        let _ = writeln!(
+            out,
+            "lost with a connection: {}, attempts to reconnect: {}",
+            report.lost, report.reconnects
+        );
     }
     if report.unanswered > 0 {
         let _ = writeln!(out, "never answered: {} (their ages are in the table)", report.unanswered);

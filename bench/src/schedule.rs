@@ -102,8 +102,7 @@ mod tests {
         for _ in 0..5 {
             share.add_due();
         }
-        let waited: Vec<u64> =
-            std::iter::from_fn(|| share.take(&plan)).map(|due| 5_000_000 - due).collect();
+        let waited: Vec<u64> = std::iter::from_fn(|| share.take(&plan)).map(|due| 5_000_000 - due).collect();
         assert_eq!(waited, [5_000_000, 4_000_000, 3_000_000, 2_000_000, 1_000_000]);
         assert_eq!(share.backlog(), 0);
     }

@@ -32,7 +32,8 @@ impl Session {
     pub fn open(peer: SocketAddr) -> Result<Session, BenchError> {
         let socket = |doing| move |source| BenchError::Socket { doing, peer, source };
         let patience = Duration::from_secs(PATIENCE_S);
-        let stream = TcpStream::connect_timeout(&peer, Duration::from_secs(10)).map_err(socket("connecting to"))?;
+        let stream =
+            TcpStream::connect_timeout(&peer, Duration::from_secs(10)).map_err(socket("connecting to"))?;
         stream.set_nodelay(true).map_err(socket("configuring the socket to"))?;
         stream.set_read_timeout(Some(patience)).map_err(socket("configuring the socket to"))?;
         stream.set_write_timeout(Some(patience)).map_err(socket("configuring the socket to"))?;
@@ -46,7 +47,11 @@ impl Session {
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), BenchError> {
         let peer = self.peer;
-        self.stream.write_all(bytes).map_err(|source| BenchError::Socket { doing: "sending to", peer, source })
+        self.stream.write_all(bytes).map_err(|source| BenchError::Socket {
+            doing: "sending to",
+            peer,
+            source,
+        })
     }
 
     /// Waits for one frame and reads it with `parse`.
@@ -130,7 +135,9 @@ impl Session {
             self.each(
                 [path],
                 |out, xid, path| wire::create(out, xid, path, b"", 0),
-                |path, code| if code == wire::NODE_EXISTS { Ok(()) } else { refused("creating", path, peer, code) },
+                |path, code| {
+                    if code == wire::NODE_EXISTS { Ok(()) } else { refused("creating", path, peer, code) }
+                },
             )?;
         }
         Ok(())

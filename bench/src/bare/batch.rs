@@ -145,7 +145,11 @@ impl Batches {
     }
 
     /// Takes the completions of the disk and answers what has become durable, in order.
-    pub(super) fn reap(&mut self, disk: &mut impl Disk, mut answer: impl FnMut(Waiting)) -> Result<(), BareError> {
+    pub(super) fn reap(
+        &mut self,
+        disk: &mut impl Disk,
+        mut answer: impl FnMut(Waiting),
+    ) -> Result<(), BareError> {
         disk.reap(&mut self.done);
         for done in self.done.drain(..) {
             done.result.map_err(BareError::io("writing a batch"))?;

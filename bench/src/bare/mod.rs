@@ -25,7 +25,11 @@ pub use server::Server;
 
 /// Settings of the bare ring server.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "bare-ring-server", version, about = "The measured ceiling: a core loop's ring without codec and tree")]
+#[command(
+    name = "bare-ring-server",
+    version,
+    about = "The measured ceiling: a core loop's ring without codec and tree"
+)]
 pub struct BareOptions {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:2182")]

@@ -48,7 +48,13 @@ impl Server {
         };
         let addr = listener.local_addr().map_or_else(|_| "the socket".into(), |a: SocketAddr| a.to_string());
         ring.listen(listener).map_err(BareError::io(format!("listening on {addr}")))?;
-        Ok(Server { ring, conns: Vec::new(), dirty: Vec::new(), answers: Answers::new(options.size), batches })
+        Ok(Server {
+            ring,
+            conns: Vec::new(),
+            dirty: Vec::new(),
+            answers: Answers::new(options.size),
+            batches,
+        })
     }
 
     /// What the ring came to on this kernel.

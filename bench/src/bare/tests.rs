@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::load::{LoadOptions, run};
 use crate::wire;
-use crate::workload::{Naming, Names, WorkloadOptions};
+use crate::workload::{Names, Naming, WorkloadOptions};
 use frame::{BadFrame, Framer, MAX_REQUEST};
 
 #[test]

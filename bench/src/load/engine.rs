@@ -64,7 +64,8 @@ struct Engine<'a> {
 /// Runs the load of `options` on znodes that exist.
 pub(super) fn drive(options: &LoadOptions) -> Result<(LoadReport, Created), BenchError> {
     // Sleeping until a due time must not be rounded to the default slack of 50 us.
-    rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).map_err(BenchError::os("setting timer slack"))?;
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
+        .map_err(BenchError::os("setting timer slack"))?;
     let step = options.connections as u64;
     let conns = (0..options.connections)
         .map(|i| Conn::new(i % options.servers.len(), options.window, Share::new(i as u64, step)))
@@ -113,8 +114,11 @@ impl Engine<'_> {
         let deadline = CONNECT_PATIENCE.as_nanos() as u64;
         loop {
             let now = self.now();
-            let mut pending =
-                self.conns.iter().filter(|c| matches!(c.state, State::Connecting | State::Handshaking)).count();
+            let mut pending = self
+                .conns
+                .iter()
+                .filter(|c| matches!(c.state, State::Connecting | State::Handshaking))
+                .count();
             let mut up = 0;
             for i in 0..self.conns.len() {
                 match self.conns[i].state {

@@ -21,7 +21,7 @@ use hdrhistogram::Histogram;
 use crate::error::BenchError;
 use crate::record::Recorded;
 use crate::session::Session;
-use crate::workload::{Mix, Naming, Names, Op, WorkloadOptions, data};
+use crate::workload::{Mix, Names, Naming, Op, WorkloadOptions, data};
 
 /// Settings of a run.
 #[derive(Clone, Debug)]

@@ -141,7 +141,11 @@ fn an_open_loop_measures_the_requests_that_a_stall_held_up() {
         assert_eq!(report.errors(), 0);
         assert!(count_from(&report, 100) >= 590, "{} with window {window}", count_from(&report, 100));
         let empty = report.recorded.windows.iter().filter(|w| w.ops == 0).count() as u64;
-        assert!(empty * WINDOW_NS >= 200_000_000, "the stall shows in the series: {:?}", report.recorded.windows);
+        assert!(
+            empty * WINDOW_NS >= 200_000_000,
+            "the stall shows in the series: {:?}",
+            report.recorded.windows
+        );
     }
 }
 
@@ -175,7 +179,10 @@ fn error_codes_are_counted_and_not_measured() {
     assert!(errors > 0);
     assert_eq!(report.errors(), errors);
     let measured = report.recorded.all().len();
-    assert!(measured <= errors * 2 && measured + 4 >= errors.saturating_sub(1) * 2, "{measured} and {errors}");
+    assert!(
+        measured <= errors * 2 && measured + 4 >= errors.saturating_sub(1) * 2,
+        "{measured} and {errors}"
+    );
 }
 
 #[test]
@@ -201,7 +208,8 @@ fn a_lost_connection_is_replaced_on_request_and_its_requests_are_errors() {
 
 #[test]
 fn replies_that_answer_another_question_are_refused() {
-    let wrong = |what: Answer| run(&options(fake_server(move |n| if n == 9 { what } else { Answer::Good }), "get"));
+    let wrong =
+        |what: Answer| run(&options(fake_server(move |n| if n == 9 { what } else { Answer::Good }), "get"));
     let xid = wrong(Answer::WrongXid).unwrap_err();
     assert!(matches!(xid, BenchError::Wire { source: WireError::XidOutOfOrder { .. }, .. }), "{xid}");
     let length = wrong(Answer::WrongLength).unwrap_err();
