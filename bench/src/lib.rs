@@ -4,6 +4,7 @@
 //!   send, [`schedule`] when, [`record`] keeps what came back and [`report`] prints it. [`compare`] measures
 //!   several servers in turn, [`arena`] starts them first.
 //! - `bare-ring-server`, the measured ceiling: [`bare`].
+//! - the criterion benches of the parts, which plant their trees with [`grove`].
 //!
 //! Nothing here is used by a node. The generator shares no code with the server it measures: it has its own
 //! encoder ([`wire`]) and stands on epoll, so that a fault in the node's codec or ring cannot hide itself.
@@ -13,6 +14,7 @@ pub mod bare;
 pub mod cli;
 pub mod compare;
 pub mod error;
+pub mod grove;
 pub mod load;
 pub mod proc;
 pub mod record;

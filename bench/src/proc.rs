@@ -1,9 +1,11 @@
-//! What a process has used, from `/proc`.
+//! What a process has used, from `/proc`, and what this one may use.
 //!
 //! On a shared machine the CPU time that a server spends per request is steadier than its throughput, and
 //! the generator's own use shows when the generator was the limit.
 
 use std::fs;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Clock ticks per second in `/proc/*/stat`; fixed at 100 in the kernel's interface.
 const USER_HZ: u64 = 100;
@@ -28,6 +30,18 @@ pub fn rss_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The sum of a figure over processes; those that are gone count nothing. `None` if there are none to watch.
+pub fn sum(pids: &[u32], figure: fn(u32) -> Option<u64>) -> Option<u64> {
+    (!pids.is_empty()).then(|| pids.iter().filter_map(|pid| figure(*pid)).sum())
+}
+
+/// Asks for as many descriptors as this process may have; should they not suffice, connecting says so.
+pub fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 #[cfg(test)]

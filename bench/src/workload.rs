@@ -75,6 +75,11 @@ impl Mix {
         self.weights.iter().any(|(o, _)| *o == op)
     }
 
+    /// An operation of the mix, which stands for a request that was never generated.
+    pub fn first(&self) -> Op {
+        self.weights.first().map_or(Op::Get, |(op, _)| *op)
+    }
+
     /// Whether nothing is sent.
     pub fn is_idle(&self) -> bool {
         self.weights.is_empty()

@@ -33,7 +33,7 @@ const READ: usize = 256 << 10;
 /// How long closing sessions may take at the end.
 const CLOSE_NS: u64 = 1_000_000_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Connect,
     Send,
@@ -66,6 +66,7 @@ pub(super) fn drive(options: &LoadOptions) -> Result<(LoadReport, Created), Benc
     // Sleeping until a due time must not be rounded to the default slack of 50 us.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
         .map_err(BenchError::os("setting timer slack"))?;
+    proc::raise_descriptor_limit();
     let step = options.connections as u64;
     let conns = (0..options.connections)
         .map(|i| Conn::new(i % options.servers.len(), options.window, Share::new(i as u64, step)))
@@ -106,7 +107,6 @@ struct Usage {
 
 impl Engine<'_> {
     fn now(&self) -> u64 {
-        // Wraps after 584 years.
         self.clock.elapsed().as_nanos() as u64
     }
 
@@ -155,18 +155,11 @@ impl Engine<'_> {
         }
         self.send_until(from)?;
         let own = std::process::id();
-        let watched = |f: fn(u32) -> Option<u64>| {
-            let pids = &self.options.watch_pids;
-            (!pids.is_empty()).then(|| pids.iter().filter_map(|pid| f(*pid)).sum::<u64>())
-        };
-        let (own_before, servers_before) = (proc::cpu_us(own), watched(proc::cpu_us));
+        let pids = &self.options.watch_pids;
+        let (own_before, servers_before) = (proc::cpu_us(own), proc::sum(pids, proc::cpu_us));
         let sampled = self.now();
         self.send_until(to)?;
-        let watched = |f: fn(u32) -> Option<u64>| {
-            let pids = &self.options.watch_pids;
-            (!pids.is_empty()).then(|| pids.iter().filter_map(|pid| f(*pid)).sum::<u64>())
-        };
-        let (own_after, servers_after) = (proc::cpu_us(own), watched(proc::cpu_us));
+        let (own_after, servers_after) = (proc::cpu_us(own), proc::sum(pids, proc::cpu_us));
         let elapsed_us = (self.now() - sampled).max(1) as f64 / 1e3;
         let cores = |before: Option<u64>, after: Option<u64>| {
             before.zip(after).map(|(b, a)| a.saturating_sub(b) as f64 / elapsed_us)
@@ -174,7 +167,7 @@ impl Engine<'_> {
         Ok(Usage {
             generator_cpu: cores(own_before, own_after).unwrap_or(0.0),
             server_cores: cores(servers_before, servers_after),
-            server_rss: watched(proc::rss_bytes),
+            server_rss: proc::sum(pids, proc::rss_bytes),
         })
     }
 
@@ -230,9 +223,9 @@ impl Engine<'_> {
                 unanswered += 1;
             }
             if let Some(plan) = &self.plan {
-                // What was never sent has no operation yet; the first of the mix stands for it.
-                let op = Op::ALL.into_iter().find(|op| self.options.workload.mix.has(*op)).unwrap_or(Op::Get);
                 while let Some(due) = conn.share.take(plan) {
+                    // What was never sent has no operation yet.
+                    let op = self.options.workload.mix.first();
                     self.recorder.unanswered(op, due, now);
                     unanswered += 1;
                 }
