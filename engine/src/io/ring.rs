@@ -75,7 +75,7 @@ use buffers::ReceiveBuffers;
 use files::Files;
 use listeners::Listener;
 use multishot::Multishot;
-use queue::{Kind, Queue, user_data};
+use queue::{Cqe, Kind, Queue, user_data};
 use setup::Mode;
 use slots::{Key, Slots};
 use sockets::Socket;
@@ -254,6 +254,10 @@ impl Ring {
         }
         while let Some(cqe) = self.queue.pop() {
             let outcome = match cqe.kind {
+                _ if cqe.cancellation => {
+                    self.on_failed_cancellation(cqe);
+                    Outcome::Nothing
+                }
                 Kind::Receive => self.on_receive(cqe),
                 Kind::Send => Outcome::from(self.on_send(cqe)),
                 Kind::Accept => Outcome::from(self.on_accept(cqe)),
@@ -300,6 +304,20 @@ impl Ring {
         }
     }
 
+    /// The kernel did not find what it was to cancel. Usually that has just ended. But it may be between two
+    /// of its steps, out of sight for a moment, and then would go on: it is cancelled again.
+    fn on_failed_cancellation(&mut self, cqe: Cqe) {
+        let again = match cqe.kind {
+            Kind::Accept => self.listener_still_waits(&cqe),
+            Kind::Receive | Kind::Send => self.socket_still_waits(&cqe),
+            Kind::Wake => self.waking.is_cancelling(),
+            Kind::Write | Kind::Ignored => false,
+        };
+        if again {
+            self.queue.cancel(cqe.kind, cqe.key);
+        }
+    }
+
     fn await_wake_up(&mut self) {
         if self.waking.start() {
             let poll = opcode::PollAdd::new(types::Fd(self.waker.raw_fd()), libc::POLLIN as u32)
@@ -328,7 +346,7 @@ impl Ring {
             self.close(SocketId(key));
         }
         if self.waking.stop() {
-            self.queue.cancel(user_data(Kind::Wake, WAKE_KEY));
+            self.queue.cancel(Kind::Wake, WAKE_KEY);
         }
         let start = Instant::now();
         loop {

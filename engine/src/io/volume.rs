@@ -171,7 +171,10 @@ impl Volume for FsVolume {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             // A name that is not UTF-8 is none of ours.
             if let Ok(name) = entry.file_name().into_string()
                 && metadata.is_file()

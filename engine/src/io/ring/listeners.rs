@@ -43,7 +43,7 @@ impl Ring {
         if let Some(entry) = self.listeners.get_mut(listener.0)
             && entry.accepting.stop()
         {
-            self.queue.cancel(user_data(Kind::Accept, listener.0));
+            self.queue.cancel(Kind::Accept, listener.0);
         }
     }
 
@@ -69,6 +69,11 @@ impl Ring {
                 self.listeners.remove(listener.0);
             }
         }
+    }
+
+    /// As `socket_still_waits`, of an accept.
+    pub(super) fn listener_still_waits(&self, cqe: &Cqe) -> bool {
+        self.listeners.get(cqe.key).is_some_and(|entry| entry.accepting.is_cancelling())
     }
 
     pub(super) fn on_accept(&mut self, cqe: Cqe) -> Option<Completion<'static>> {

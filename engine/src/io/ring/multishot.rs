@@ -31,6 +31,11 @@ impl Multishot {
         self.wanted
     }
 
+    /// Whether a cancellation is under way that has not ended it yet.
+    pub(super) fn is_cancelling(&self) -> bool {
+        self.armed && self.cancelling
+    }
+
     /// Whether the kernel holds the operation.
     pub(super) fn in_flight(&self) -> bool {
         self.armed

@@ -13,11 +13,11 @@ use io_uring::{EnterFlags, IoUring, squeue};
 
 use super::slots::Key;
 
-/// What a completion belongs to; 4 bits of `user_data`.
+/// What a completion belongs to; 3 bits of `user_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// The outcome interests nobody (cancellations, buffers handed over).
+    /// The outcome interests nobody (buffers handed over).
     Ignored = 0,
     Accept = 1,
     Receive = 2,
@@ -25,6 +25,9 @@ pub(super) enum Kind {
     Write = 4,
     Wake = 5,
 }
+
+/// Marks the `user_data` of a cancellation; the rest of it names the target.
+const CANCELLATION: u64 = 1 << 31;
 
 /// `generation << 32 | kind << 28 | index`.
 #[inline]
@@ -35,6 +38,8 @@ pub(super) fn user_data(kind: Kind, key: Key) -> u64 {
 /// One completion, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cqe {
+    /// Whether this is the outcome of an attempt to cancel what `kind` and `key` name.
+    pub(super) cancellation: bool,
     pub(super) kind: Kind,
     pub(super) key: Key,
     pub(super) result: i32,
@@ -44,7 +49,7 @@ pub(super) struct Cqe {
 impl Cqe {
     #[inline]
     fn new(user_data: u64, result: i32, flags: u32) -> Cqe {
-        let kind = match (user_data >> 28) & 0xf {
+        let kind = match (user_data >> 28) & 0x7 {
             1 => Kind::Accept,
             2 => Kind::Receive,
             3 => Kind::Send,
@@ -53,7 +58,7 @@ impl Cqe {
             _ => Kind::Ignored,
         };
         let key = Key { index: user_data as u32 & 0x0fff_ffff, generation: (user_data >> 32) as u32 };
-        Cqe { kind, key, result, flags }
+        Cqe { cancellation: user_data & CANCELLATION != 0, kind, key, result, flags }
     }
 
     /// Whether the operation goes on (multishot).
@@ -123,12 +128,14 @@ impl Queue {
         self.backlog.push_back(entry);
     }
 
-    /// Cancels the operation `target`; its own completion says whether that succeeded.
-    pub(super) fn cancel(&mut self, target: u64) {
+    /// Tries to cancel an operation. Success shows in the operation's own completion; a failure comes back as
+    /// a `Cqe` with `cancellation` set.
+    pub(super) fn cancel(&mut self, kind: Kind, key: Key) {
+        let target = user_data(kind, key);
         let entry = io_uring::opcode::AsyncCancel::new(target)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data(Kind::Ignored, Key { index: 0, generation: 0 }));
+            .user_data(target | CANCELLATION);
         // SAFETY: the entry points to nothing.
         unsafe { self.push(entry) }
     }

@@ -1,10 +1,16 @@
 //! Creating the kernel's side of a ring: the best mode this kernel offers, and what it came to.
 
 use std::fmt;
+use std::thread;
+use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode};
 
 use crate::io::probe::{Environment, RingError};
+
+/// How often, and how long each time, memory is waited for before a smaller ring is tried.
+const ENOMEM_PAUSES: u32 = 10;
+const ENOMEM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Sizes and limits of a [`Ring`](super::Ring). The defaults suit a core loop.
 #[derive(Clone, Debug)]
@@ -116,7 +122,7 @@ impl fmt::Display for Features {
 
 /// Makes a ring in the best mode that the kernel accepts, smaller if memory is short.
 pub(super) fn create(options: &RingOptions) -> Result<(IoUring, Mode), RingError> {
-    let mut mode = options.first_mode;
+    let (mut mode, mut pauses) = (options.first_mode, 0);
     let (mut submissions, mut completions) = (options.submission_entries, options.completion_entries);
     loop {
         let mut builder = IoUring::builder();
@@ -134,6 +140,12 @@ pub(super) fn create(options: &RingOptions) -> Result<(IoUring, Mode), RingError
             Err(error) => match (error.raw_os_error(), mode) {
                 (Some(libc::EINVAL), Mode::DeferTaskrun) => mode = Mode::CoopTaskrun,
                 (Some(libc::EINVAL), Mode::CoopTaskrun) => mode = Mode::Plain,
+                // The kernel gives the memory of a closed ring back a little later than the call returns,
+                // so that a node started anew may meet what its predecessor held.
+                (Some(libc::ENOMEM), _) if pauses < ENOMEM_PAUSES => {
+                    pauses += 1;
+                    thread::sleep(ENOMEM_PAUSE);
+                }
                 (Some(libc::ENOMEM), _) if submissions > 64 => {
                     submissions /= 2;
                     completions /= 2;

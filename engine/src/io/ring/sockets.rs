@@ -108,7 +108,7 @@ impl Ring {
         if let Some(entry) = self.sockets.get_mut(socket.0)
             && entry.receiving.stop()
         {
-            self.queue.cancel(user_data(Kind::Receive, socket.0));
+            self.queue.cancel(Kind::Receive, socket.0);
         }
     }
 
@@ -158,10 +158,10 @@ impl Ring {
         entry.queued = VecDeque::new();
         let (stop_receive, stop_send) = (entry.receiving.stop(), entry.sending.is_some());
         if stop_receive {
-            self.queue.cancel(user_data(Kind::Receive, socket.0));
+            self.queue.cancel(Kind::Receive, socket.0);
         }
         if stop_send {
-            self.queue.cancel(user_data(Kind::Send, socket.0));
+            self.queue.cancel(Kind::Send, socket.0);
         }
         if !stop_receive && !stop_send {
             // Nothing to cancel, but a receive that was being cancelled already may still be in flight.
@@ -221,6 +221,14 @@ impl Ring {
         .user_data(user_data(Kind::Send, key));
         // SAFETY: the slot keeps the buffer unchanged and the descriptor open until the completion.
         unsafe { self.queue.push(send) }
+    }
+
+    /// A cancellation of a receive or send found nothing to cancel: true if that is still to be cancelled.
+    pub(super) fn socket_still_waits(&self, cqe: &Cqe) -> bool {
+        self.sockets.get(cqe.key).is_some_and(|entry| match cqe.kind {
+            Kind::Receive => entry.receiving.is_cancelling(),
+            _ => entry.closing && entry.sending.is_some(),
+        })
     }
 
     pub(super) fn on_receive(&mut self, cqe: Cqe) -> Outcome {

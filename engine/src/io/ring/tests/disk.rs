@@ -1,7 +1,7 @@
 //! Writes to real files.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 
 use super::*;
@@ -122,6 +122,14 @@ fn attaching_what_is_no_plain_file_fails() {
     let mut ring = Ring::new().unwrap();
     assert_eq!(ring.attach(&dir.path().join("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert_eq!(ring.attach(&dir.path().join("link")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+}
+
+#[test]
+fn a_file_system_without_direct_writes_is_written_through_its_cache() {
+    let comm = std::path::Path::new("/proc/self/comm");
+    let direct = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(comm);
+    assert_eq!(direct.unwrap_err().raw_os_error(), Some(libc::EINVAL), "procfs knows no O_DIRECT");
+    Ring::new().unwrap().attach(comm).unwrap();
 }
 
 #[test]

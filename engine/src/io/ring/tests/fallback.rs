@@ -1,10 +1,14 @@
 //! The same ring on kernels that grant less.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::*;
-use crate::io::probe;
+use crate::io::{Disk, probe};
 
 /// Sends a megabyte through an echo on a ring with these options.
 fn serves(options: &RingOptions) -> Features {
@@ -68,23 +72,58 @@ fn the_start_line_says_what_was_found() {
     assert!(text.contains("receive buffers 512 x 8 KiB"), "{text}");
 }
 
+/// Runs the test `name` again in a process of its own, for tests that change what belongs to a process. True
+/// in that process; false in the first one, when the second is done.
+fn in_own_process(name: &str, command: impl FnOnce(&mut Command)) -> bool {
+    const CHILD: &str = "RINGKEEPER_TEST_PROCESS";
+    if std::env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let name = format!("io::ring::tests::fallback::{name}");
+    child.args([&name, "--exact", "--nocapture"]).env(CHILD, "1");
+    command(&mut child);
+    match child.output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => println!("skipped: cannot run the tests as another user ({error})"),
+    }
+    false
+}
+
+fn limit(resource: Resource, value: u64) {
+    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) }).unwrap();
+}
+
 #[test]
-fn descriptors_that_run_out_pause_the_listener_until_it_is_resumed() {
-    // The limit is the process's, so this runs in a process of its own.
-    const CHILD: &str = "RINGKEEPER_TEST_FEW_DESCRIPTORS";
-    if std::env::var_os(CHILD).is_none() {
-        let name =
-            "io::ring::tests::fallback::descriptors_that_run_out_pause_the_listener_until_it_is_resumed";
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--test-threads=1", "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn little_lockable_memory_makes_a_smaller_ring_and_no_memory_a_clear_error() {
+    let ordinary = |command: &mut Command| {
+        if rustix::process::geteuid().is_root() {
+            // Root may lock what it likes, and the limit counts all processes of a user: one of our own.
+            command.uid(1_000_000 + std::process::id()).gid(65534);
+        }
+    };
+    if !in_own_process("little_lockable_memory_makes_a_smaller_ring_and_no_memory_a_clear_error", ordinary) {
         return;
     }
-    let limit = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    limit(Resource::Memlock, 128 << 10);
+    serves(&RingOptions::default());
+    let mut ring = Ring::new().unwrap();
+    assert_eq!(ring.alloc(256 << 10).registered_index(), None);
+    assert!(!ring.features().all_registered());
+    drop(ring);
+    limit(Resource::Memlock, 0);
+    match Ring::new() {
+        Ok(_) => println!("skipped: this kernel does not count rings as locked memory"),
+        Err(error) => assert!(matches!(error, RingError::NoMemory { .. }), "{error}"),
+    }
+}
+
+#[test]
+fn descriptors_that_run_out_pause_the_listener_until_it_is_resumed() {
+    if !in_own_process("descriptors_that_run_out_pause_the_listener_until_it_is_resumed", |_| {}) {
+        return;
+    }
+    limit(Resource::Nofile, 64);
     let (mut ring, listener, address) = listening(&RingOptions::default());
     let _client = TcpStream::connect(address).unwrap();
     let mut hoard = Vec::new();

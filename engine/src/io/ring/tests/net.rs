@@ -206,6 +206,56 @@ fn a_paused_socket_slows_its_peer_down_and_loses_nothing() {
 }
 
 #[test]
+fn pausing_and_closing_in_the_middle_of_a_flood_never_gets_stuck() {
+    let options = RingOptions { receive_buffers: 4, receive_buffer_len: 1024, ..RingOptions::default() };
+    let (mut ring, _, address) = listening(&options);
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let chunk = pattern(10_000);
+                while stream.write_all(&chunk).is_ok() {}
+            })
+        })
+        .collect();
+    let (mut closed, mut received, mut paused) = (0, BTreeMap::<SocketId, usize>::new(), Vec::new());
+    until(&mut ring, |ring, event| {
+        match event {
+            Event::Accepted(socket, _) => ring.resume_receive(socket),
+            Event::Received(socket, data) => {
+                let total = received.entry(socket).or_default();
+                *total += data.len();
+                match *total / 1024 % 8 {
+                    0 => {
+                        ring.pause_receive(socket);
+                        ring.resume_receive(socket);
+                    }
+                    1 => {
+                        ring.pause_receive(socket);
+                        paused.push(socket);
+                    }
+                    2 => paused.drain(..).for_each(|socket| ring.resume_receive(socket)),
+                    _ => {}
+                }
+                ring.send(socket, data, 0);
+                if *total > 1 << 20 {
+                    ring.close(socket);
+                }
+            }
+            Event::Closed(_) => closed += 1,
+            Event::Sent(..) | Event::Ended(..) => {}
+            other => panic!("{other:?}"),
+        }
+        // The last ones may all be paused.
+        if paused.len() + closed >= 20 {
+            paused.drain(..).for_each(|socket| ring.resume_receive(socket));
+        }
+        (closed == 20).then_some(())
+    });
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
+#[test]
 fn a_reset_ends_receiving_and_fails_what_is_queued_to_send() {
     let mut ring = Ring::new().unwrap();
     let (socket, outside) = pair(&mut ring);
