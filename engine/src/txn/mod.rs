@@ -13,7 +13,7 @@ mod decode;
 mod encode;
 mod multi;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use acl::{Acl, AclList, AclRef, put_acls};
 pub use decode::{TxnError, decode};

@@ -42,7 +42,13 @@ impl<'a> Multi<'a> {
 
     /// Whether the multi failed: it changes nothing then.
     pub fn failed(&self) -> bool {
-        self.iter().any(|sub| sub.kind == kind::ERROR)
+        let mut reader = Reader::new(self.items);
+        let mut kinds = (0..self.count).map_while(|_| {
+            let kind = reader.i32().ok()?;
+            reader.buffer().ok()?;
+            Some(kind)
+        });
+        kinds.any(|kind| kind == kind::ERROR)
     }
 }
 
