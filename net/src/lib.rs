@@ -1,1 +1,9 @@
-//! skeleton
+//! What a Ringkeeper node says: the client protocol, its configuration, its core loops.
+//!
+//! Start reading at [`node`], which owns the loops, and at `client`, which answers requests.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod node;
+pub mod pipeline;

@@ -91,7 +91,7 @@ impl Tree {
         };
         let acl = self.acls.intern(new.acl);
         let hash = self.index.hash(parent, name.as_bytes());
-        if let Some(existing) = self.child_with_hash(parent, name, hash) {
+        if let Some(existing) = self.child_with_hash(parent, name.as_bytes(), hash) {
             let old = std::mem::replace(&mut self.nodes[existing].acl, acl.0);
             self.acls.release(AclId(old));
             self.count_creation(parent, parent_path, new.parent_cversion, zxid);
@@ -116,7 +116,7 @@ impl Tree {
         let current = self.side_of(parent).map_or(0, |side| side.cversion);
         let cversion = if cversion == -1 { current.wrapping_add(1) } else { cversion };
         if cversion > current {
-            self.update_stat(parent, parent_path, |tree| {
+            self.update(parent, parent_path, |tree| {
                 let side = tree.side_mut(parent);
                 side.cversion = cversion;
                 side.pzxid = zxid;
@@ -135,9 +135,9 @@ impl Tree {
             return OpResult::Error(code::NO_NODE);
         };
         if zxid > self.persisted_of(parent).pzxid {
-            self.update_stat(parent, parent_path, |tree| tree.side_mut(parent).pzxid = zxid);
+            self.update(parent, parent_path, |tree| tree.side_mut(parent).pzxid = zxid);
         }
-        let Some(id) = self.child_of(parent, name) else {
+        let Some(id) = self.child_of(parent, name.as_bytes()) else {
             return OpResult::Error(code::NO_NODE);
         };
         self.remove_descendants(id, zxid, events);
@@ -191,7 +191,7 @@ impl Tree {
         };
         let (mzxid, mtime) = (header.zxid, header.time);
         let mut old_len = 0;
-        self.update_stat(id, path, |tree| {
+        let stat = self.update(id, path, |tree| {
             old_len = tree.store_data(id, data);
             if !digest::excluded(path) {
                 tree.nodes[id].path_data_crc = digest::path_data_crc(path, data);
@@ -208,7 +208,7 @@ impl Tree {
         self.count_for_quota(path, 0, new_len as i64 - old_len as i64);
         let acl = AclId(self.nodes[id].acl);
         self.tell(EventKind::DataChanged, if path.is_empty() { "/" } else { path }, acl, header.zxid, events);
-        OpResult::Set(self.node(NodeId(id)).stat())
+        OpResult::Set(stat.client_view(new_len, self.node(NodeId(id)).child_count()))
     }
 
     fn set_acl(&mut self, path: &str, acl: AclList<'_>, version: i32) -> OpResult {
@@ -218,7 +218,7 @@ impl Tree {
         let acl = self.acls.intern(acl);
         let old = std::mem::replace(&mut self.nodes[id].acl, acl.0);
         self.acls.release(AclId(old));
-        self.update_stat(id, path, |tree| tree.side_mut(id).aversion = version);
+        self.update(id, path, |tree| tree.side_mut(id).aversion = version);
         OpResult::Set(self.node(NodeId(id)).stat())
     }
 
@@ -271,9 +271,10 @@ impl Tree {
     }
 }
 
-/// Splits a path into the parent's (the root's is `""`) and the name. `None` for the root and for what no node can
-/// be called.
+/// Splits a path into the parent's (the root's is `""`, not `"/"`, which would give every node a second path) and
+/// the name. `None` for the root and for what no node can be called.
 fn split(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/')
-        .filter(|(parent, name)| !name.is_empty() && (parent.is_empty() || parent.starts_with('/')))
+    let (parent, name) = path.rsplit_once('/')?;
+    let parent_is_path = parent.is_empty() || (parent.starts_with('/') && parent != "/");
+    (parent_is_path && !name.is_empty()).then_some((parent, name))
 }

@@ -1,8 +1,9 @@
-//! From (parent, name) to node, in hash tables that store nothing but node numbers.
+//! From (parent, name) to node, in hash tables that store a node number and 32 bits of hash.
 //!
-//! The nodes themselves hold the keys, so an entry costs 5 bytes over its load factor. The tables are many and
-//! small, chosen by bits of the hash: each grows on its own, so no single create ever pays for rehashing the whole
-//! tree. The hash is keyed, against clients that choose colliding names.
+//! The nodes themselves hold the keys, so an entry costs 9 bytes over its load factor, whatever the length of the
+//! path. The stored hash lets a table grow without touching a node (two cache misses each, most of the cost of a
+//! create otherwise). The tables are many and small, chosen by other bits of the hash: each grows on its own, so no
+//! create ever pays for rehashing the whole tree. The hash is keyed, against clients that choose colliding names.
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -10,14 +11,18 @@ use hashbrown::HashTable;
 use std::hash::Hasher;
 
 const TABLE_BITS: u32 = 12;
-/// Middle bits: a table uses the lowest for the place and the topmost seven to tell entries apart.
-const TABLE_SHIFT: u32 = 40;
 
 /// See the module.
 pub(super) struct Index {
-    tables: Box<[HashTable<u32>]>,
+    tables: Box<[HashTable<Entry>]>,
     seed: u64,
     shared: Box<SharedSeed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: u32,
+    hash: u32,
 }
 
 impl Index {
@@ -38,32 +43,40 @@ impl Index {
         hasher.finish()
     }
 
+    /// The table, and what places an entry within it.
     #[inline]
-    fn table_of(hash: u64) -> usize {
-        (hash >> TABLE_SHIFT) as usize & ((1 << TABLE_BITS) - 1)
+    fn place(hash: u64) -> (usize, u32) {
+        ((hash >> 32) as usize & ((1 << TABLE_BITS) - 1), hash as u32)
     }
 
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.tables[Index::table_of(hash)].find(hash, |&id| is_it(id)).copied()
+        let (table, hash) = Index::place(hash);
+        let found = self.tables[table].find(spread(hash), |entry| entry.hash == hash && is_it(entry.id));
+        found.map(|entry| entry.id)
     }
 
-    /// Adds a node that is not there yet. `rehash` tells the hash of a node that is.
+    /// Adds a node that is not there yet.
     #[inline]
-    pub(super) fn insert(&mut self, hash: u64, id: u32, rehash: impl Fn(&Index, u32) -> u64) {
-        let number = Index::table_of(hash);
-        // Taken out so that `rehash` may borrow the index; an empty table owns no memory.
-        let mut table = std::mem::take(&mut self.tables[number]);
-        table.insert_unique(hash, id, |&id| rehash(self, id));
-        self.tables[number] = table;
+    pub(super) fn insert(&mut self, hash: u64, id: u32) {
+        let (table, hash) = Index::place(hash);
+        self.tables[table].insert_unique(spread(hash), Entry { id, hash }, |entry| spread(entry.hash));
     }
 
     pub(super) fn remove(&mut self, hash: u64, id: u32) {
-        match self.tables[Index::table_of(hash)].find_entry(hash, |&candidate| candidate == id) {
+        let (table, hash) = Index::place(hash);
+        match self.tables[table].find_entry(spread(hash), |entry| entry.id == id) {
             Ok(entry) => drop(entry.remove()),
             Err(_) => panic!("node {id} is not in the index"),
         }
     }
+}
+
+/// A hash as the tables want it: they take the place from the lowest bits and tell entries apart by the topmost
+/// seven.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 impl std::fmt::Debug for Index {

@@ -5,7 +5,7 @@
 //! the same tree. The tree judges nothing: permissions, versions and emptiness were checked by whoever wrote the
 //! transaction. It has no clock and no randomness, does no I/O and never fails: what does not fit is a result.
 //!
-//! Built for memory and for even cost: a leaf takes about 80 bytes over its name and data (`record`, `blocks`,
+//! Built for memory and for even cost: a leaf takes about 90 bytes over its name and data (`record`, `blocks`,
 //! `index` draw the layout), and no change depends on how deep a node lies or how many siblings it has.
 //!
 //! Callers: the store at replay and the replica loop (apply), the client service (reads, request preparation).
@@ -122,15 +122,18 @@ impl Tree {
             return Some(NodeId(self.root));
         }
         let mut at = self.root;
-        for component in path.strip_prefix('/')?.split('/') {
-            at = self.child_of(at, component)?;
+        let mut rest = path.strip_prefix('/')?.as_bytes();
+        // Components are short: a plain loop finds their ends faster than a searcher that is set up for each.
+        while let Some(end) = rest.iter().position(|&byte| byte == b'/') {
+            at = self.child_of(at, &rest[..end])?;
+            rest = &rest[end + 1..];
         }
-        Some(NodeId(at))
+        self.child_of(at, rest).map(NodeId)
     }
 
     /// The child of that name.
     pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        self.child_of(parent.0, name).map(NodeId)
+        self.child_of(parent.0, name.as_bytes()).map(NodeId)
     }
 
     /// A look at a node. Panics if there is none under this id.

@@ -70,13 +70,13 @@ impl Tree {
     }
 
     #[inline]
-    pub(super) fn child_of(&self, parent: u32, name: &str) -> Option<u32> {
-        self.child_with_hash(parent, name, self.index.hash(parent, name.as_bytes()))
+    pub(super) fn child_of(&self, parent: u32, name: &[u8]) -> Option<u32> {
+        self.child_with_hash(parent, name, self.index.hash(parent, name))
     }
 
     #[inline]
-    pub(super) fn child_with_hash(&self, parent: u32, name: &str, hash: u64) -> Option<u32> {
-        self.index.find(hash, |id| self.nodes[id].parent == parent && self.name_of(id) == name.as_bytes())
+    pub(super) fn child_with_hash(&self, parent: u32, name: &[u8], hash: u64) -> Option<u32> {
+        self.index.find(hash, |id| self.nodes[id].parent == parent && self.name_of(id) == name)
     }
 
     /// Adds a node that is not there yet; a reference to `acl` goes over to it.
@@ -124,11 +124,7 @@ impl Tree {
 
         if parent != NIL {
             self.link_child(parent, id);
-            let (nodes, blocks) = (&self.nodes, &self.blocks);
-            self.index.insert(hash, id, |index, id| {
-                let record = &nodes[id];
-                index.hash(record.parent, record::split_block(blocks.get(record.block, record.block_len())).0)
-            });
+            self.index.insert(hash, id);
         }
         if !digest::excluded(path) {
             let crc = digest::path_data_crc(path, data);
@@ -200,8 +196,15 @@ impl Tree {
         let bytes = data.unwrap_or_default();
         let record = &mut self.nodes[id];
         let old_len = record.block_len();
-        let (name, old_data) = record::split_block(self.blocks.get(record.block, old_len));
-        let (name_end, old_data_len) = (record::name_end(name), old_data.len());
+        let contents = self.blocks.get_mut(record.block, old_len);
+        let name_end = record::data_start(contents);
+        let old_data = &mut contents[name_end..];
+        let old_data_len = old_data.len();
+        if old_data_len == bytes.len() {
+            old_data.copy_from_slice(bytes);
+            record.set_block(record.block, old_len, data.is_none());
+            return old_data_len;
+        }
         let block_len = name_end + bytes.len();
         let block = self.blocks.resize(record.block, old_len, block_len, name_end);
         self.blocks.get_mut(block, block_len)[name_end..].copy_from_slice(bytes);
@@ -210,17 +213,19 @@ impl Tree {
         old_data_len
     }
 
-    /// Changes a node's statistics through `change` and keeps the digest in step.
+    /// Changes a node's statistics (and data) through `change`, keeps the digest in step, and returns how the
+    /// statistics are afterwards.
     #[inline]
-    pub(super) fn update_stat(&mut self, id: u32, path: &str, change: impl FnOnce(&mut Tree)) {
+    pub(super) fn update(&mut self, id: u32, path: &str, change: impl FnOnce(&mut Tree)) -> StatPersisted {
         if digest::excluded(path) {
-            return change(self);
+            change(self);
+            return self.persisted_of(id);
         }
-        let crc = self.nodes[id].path_data_crc;
-        let before = digest::node_hash(crc, &self.persisted_of(id));
+        let before = digest::node_hash(self.nodes[id].path_data_crc, &self.persisted_of(id));
         change(self);
-        let crc = self.nodes[id].path_data_crc;
-        let after = digest::node_hash(crc, &self.persisted_of(id));
+        let stat = self.persisted_of(id);
+        let after = digest::node_hash(self.nodes[id].path_data_crc, &stat);
         self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        stat
     }
 }

@@ -106,14 +106,14 @@ impl Tree {
         let mut at = self.quota_root;
         let mut deepest = None;
         for component in path.split('/').filter(|component| !component.is_empty()) {
-            let Some(next) = self.child_of(at, component) else { break };
+            let Some(next) = self.child_of(at, component.as_bytes()) else { break };
             at = next;
-            if let Some(limits) = self.child_of(at, LIMITS) {
+            if let Some(limits) = self.child_of(at, LIMITS.as_bytes()) {
                 deepest = Some((at, limits));
             }
         }
         let (at, limits) = deepest?;
-        Some(Quota { limits: NodeId(limits), stats: self.child_of(at, STATS).map(NodeId) })
+        Some(Quota { limits: NodeId(limits), stats: self.child_of(at, STATS.as_bytes()).map(NodeId) })
     }
 
     /// Counts a change below `path`.

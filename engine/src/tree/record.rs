@@ -139,7 +139,7 @@ impl Record {
         self.block_len = len as u32 | if data_is_null { NULL_DATA } else { 0 };
     }
 
-    /// Sets the low bits; the caller does the same with [`Side::set_time_high`] if there is a side record or
+    /// Sets the low 48 bits; the caller sets the rest in the side record if there is one or
     /// [`needs_high`] says so.
     pub(super) fn set_ctime_low(&mut self, time: i64) {
         self.ctime_low = low(time);
@@ -210,6 +210,12 @@ pub(super) fn write_name(block: &mut [u8], name: &[u8]) {
         }
     }
     block[end - name.len()..end].copy_from_slice(name);
+}
+
+/// Where the data begins in a block.
+#[inline]
+pub(super) fn data_start(block: &[u8]) -> usize {
+    block.len() - split_block(block).1.len()
 }
 
 /// Splits a block into name and data.

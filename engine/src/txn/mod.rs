@@ -1,7 +1,7 @@
 //! Transaction records: what the log stores, what a proposal carries, what the tree applies.
 //!
 //! A payload is `TxnHeader (32 bytes) | record (may be empty) | TxnDigest (12 bytes, optional)`; nothing announces
-//! the digest, its presence follows from the bytes that remain. [`decode`] borrows everything from the payload and
+//! the digest, its presence follows from the bytes that remain. [`decode()`] borrows everything from the payload and
 //! allocates nothing: ACL lists and the parts of a multi are validated once and kept encoded. [`encode_into`]
 //! writes exactly what the Apache server writes for the same transaction. This module knows no tree and judges no
 //! request; it must never fail on a record that any released Apache server may have logged.

@@ -31,3 +31,10 @@ fn places_of_deleted_nodes_are_used_again() {
     assert_eq!(known.len(), 1);
     assert_consistent(&leader.tree);
 }
+
+/// Recovery builds the tree on one thread and hands it to another.
+#[test]
+fn a_tree_can_change_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&Tree::new(1));
+}

@@ -21,7 +21,7 @@ impl Model {
     /// The parent's key and whether the path could name a node at all.
     fn parent(path: &str) -> Option<&str> {
         let (parent, name) = path.rsplit_once('/')?;
-        (!name.is_empty()).then(|| Model::key(parent))
+        (!name.is_empty() && parent != "/").then(|| Model::key(parent))
     }
 
     fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), i32> {
@@ -115,7 +115,7 @@ impl Model {
 /// Paths that a client can ask for and paths that only a damaged log can contain.
 fn any_path(random: &mut fastrand::Rng) -> String {
     match random.u32(..60) {
-        0 => random.choice(["", "/", "a", "/a/", "//", "/a//b", "a/b"]).unwrap().to_owned(),
+        0 => random.choice(["", "/", "a", "/a/", "//", "/a//b", "a/b", "//a"]).unwrap().to_owned(),
         1 => random.choice(BUILT_IN).unwrap().to_owned(),
         2 => format!("/zookeeper{}", random_path(random)),
         _ => random_path(random),

@@ -105,8 +105,10 @@ fn what_does_not_fit_is_a_result_and_changes_nothing_but_the_zxid() {
     assert_eq!(leader.set_acl("/nope", &[]), no_node);
     assert_eq!(leader.create("/nope/child", ""), no_node);
     assert_eq!(leader.delete("/nope/child"), no_node);
-    for path in ["", "a", "/a/", "//"] {
+    for path in ["", "a", "/a/", "//", "//a", "//b"] {
         assert_eq!(leader.create(path, ""), no_node, "{path:?}");
+        assert_eq!(leader.delete(path), no_node, "{path:?}");
+        assert!(path.is_empty() || leader.set(path, "") == no_node, "{path:?}");
     }
     for path in BUILT_IN {
         assert_eq!(leader.delete(path), OpResult::Error(code::BAD_ARGUMENTS));

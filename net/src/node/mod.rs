@@ -1,0 +1,3 @@
+//! The core loops and the housekeeper: performs what the state machines ask for.
+
+pub mod housekeeper;
