@@ -6,5 +6,6 @@
 pub mod id;
 pub mod io;
 pub mod jute;
+pub mod log;
 pub mod tree;
 pub mod txn;

@@ -8,6 +8,7 @@ mod aligned;
 mod disk;
 mod probe;
 mod ring;
+pub mod sim;
 mod uring_disk;
 mod volume;
 

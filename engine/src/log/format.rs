@@ -1,0 +1,251 @@
+//! The bytes of a segment, checked by the compiler. `docs/disk.md` draws the same and gives the reasons.
+//!
+//! Only this file knows offsets. It never does I/O, and whatever it is given it answers with an `Option`: bytes
+//! from the medium are input. Writers are `batch` and `cut`, the reader is `scan`.
+//!
+//! ```text
+//! segment:  | header block (4096) | batch, padded to 4096 | batch, padded | ... | bytes never read
+//!
+//! segment header (96 bytes, the rest of its block is zero)
+//! 0        8        12       16        24       32       40       48
+//! | magic  | version| crc    | database| number | id     | length | durable_seq
+//! 56       64        72            80         84           88          92    96
+//! | from_seq| from_zxid| from_number| from_crc | generation | from_kind | zero |
+//!   crc covers the whole block but itself
+//!
+//! batch header (64 bytes)
+//! 0            4             8      16           24          32
+//! | header_crc | payload_crc | seq  | first_zxid | last_zxid | durable_seq
+//! 40           48            52             56         60           64
+//! | segment id | payload_len | record_count | prev_crc | generation |
+//!   header_crc covers 4..64, payload_crc the payload_len bytes after the header
+//!
+//! record
+//! 0        4        8
+//! | length | crc    | transaction, exactly as a PROPOSAL carries it, `length` bytes
+//! ```
+//!
+//! Integers are little-endian; a transaction's own are big-endian and none of our business, but for its zxid.
+//! Every crc32c of a segment is seeded with the segment's random id, so that neither the old bytes of a
+//! recycled file nor bytes that a client sent can pass for ours. The record's crc is seeded with its length
+//! instead: records are encoded before it is known which segment they go to.
+
+use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
+use crc32c::{crc32c, crc32c_append};
+
+use super::name::SegmentName;
+use crate::id::Zxid;
+use crate::io::BLOCK;
+
+const _: () = assert!(cfg!(target_endian = "little"), "the structs below are written as they lie in memory");
+
+/// First bytes of a segment.
+const SEGMENT_MAGIC: [u8; 8] = *b"RKLOGSEG";
+
+/// Version of the segment format that this code writes, and the only one it reads.
+pub(super) const VERSION: u32 = 1;
+
+/// `from_kind`: continues a batch of the log, or with sequence 0 its beginning. 2 is kept for a snapshot.
+const FROM_BATCH: u32 = 1;
+
+/// Bytes before a transaction in its record.
+pub(super) const RECORD_HEADER: usize = 8;
+
+/// Least length of a transaction: its header (`TxnHeader`).
+pub(super) const MIN_TXN: usize = 32;
+
+/// Bytes before the first record of a batch.
+pub(super) const BATCH_HEADER: usize = size_of::<BatchHeader>();
+
+/// A point of the log between two transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Point {
+    /// Sequence number of the batch that holds the last transaction before the point; 0 before the first.
+    pub seq: u64,
+    /// That transaction. After a cut in the middle of a batch it is not the last one of the batch.
+    pub zxid: Zxid,
+    /// `header_crc` of that batch; 0 before the first.
+    pub crc: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct SegmentHeader {
+    magic: [u8; 8],
+    version: u32,
+    crc: u32,
+    /// The data directory it was made in.
+    pub database: u64,
+    pub number: u64,
+    pub id: u64,
+    /// Bytes of the segment, this block included.
+    pub length: u64,
+    /// Newest batch known to be durable when this was written.
+    pub durable_seq: u64,
+    from_seq: u64,
+    from_zxid: i64,
+    /// Number of the segment that holds batch `from_seq`, to tell a missing file from a damaged one.
+    pub from_number: u64,
+    from_crc: u32,
+    pub generation: u32,
+    from_kind: u32,
+    zero: u32,
+}
+
+const _: () = assert!(size_of::<SegmentHeader>() == 96);
+
+/// What the first block of a file with a segment's name may be.
+pub(super) enum FirstBlock {
+    /// A header of this very file.
+    Header(SegmentHeader),
+    /// Not a header with this file's id: prepared, recycled, torn or damaged.
+    Other,
+    /// A sound header of a format this code does not know.
+    Unknown { version: u32 },
+}
+
+impl SegmentHeader {
+    pub fn new(database: u64, name: SegmentName, length: u64, generation: u32) -> SegmentHeader {
+        SegmentHeader {
+            magic: SEGMENT_MAGIC,
+            version: VERSION,
+            database,
+            number: name.number,
+            id: name.id,
+            length,
+            generation,
+            from_kind: FROM_BATCH,
+            ..SegmentHeader::zeroed()
+        }
+    }
+
+    /// What the segment continues: `from`, which lies in segment `number`.
+    pub fn continuing(mut self, from: Point, number: u64, durable_seq: u64) -> SegmentHeader {
+        (self.from_seq, self.from_zxid, self.from_crc) = (from.seq, from.zxid.raw(), from.crc);
+        (self.from_number, self.durable_seq) = (number, durable_seq);
+        self
+    }
+
+    /// The point that the segment continues.
+    pub fn from(&self) -> Point {
+        Point { seq: self.from_seq, zxid: Zxid::from_raw(self.from_zxid), crc: self.from_crc }
+    }
+
+    /// Fills the first block of a segment.
+    pub fn write(mut self, block: &mut [u8]) {
+        block[..BLOCK].fill(0);
+        self.crc = 0;
+        block[..size_of::<SegmentHeader>()].copy_from_slice(bytes_of(&self));
+        let crc = block_crc(seed_of(self.id), &block[..BLOCK]);
+        block[12..16].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Judges the first block of the file `name`.
+    pub fn read(name: SegmentName, block: &[u8]) -> FirstBlock {
+        let Some(bytes) = block.get(..size_of::<SegmentHeader>()) else { return FirstBlock::Other };
+        let header: SegmentHeader = pod_read_unaligned(bytes);
+        if header.magic != SEGMENT_MAGIC || block.len() != BLOCK {
+            return FirstBlock::Other;
+        }
+        if header.crc != block_crc(seed_of(name.id), block) {
+            return FirstBlock::Other;
+        }
+        if header.version != VERSION || header.from_kind != FROM_BATCH {
+            return FirstBlock::Unknown { version: header.version };
+        }
+        let ours = header.number == name.number && header.id == name.id && header.zero == 0;
+        if ours { FirstBlock::Header(header) } else { FirstBlock::Other }
+    }
+}
+
+/// The crc of a block whose bytes 12..16 hold it.
+pub(super) fn block_crc(seed: u32, block: &[u8]) -> u32 {
+    crc32c_append(crc32c_append(seed, &block[..12]), &block[16..])
+}
+
+/// Where all checksums of the segment with this random id start from.
+pub(super) fn seed_of(id: u64) -> u32 {
+    crc32c(&id.to_le_bytes())
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct BatchHeader {
+    /// Also the link of the chain: it covers `payload_crc`, hence all of the batch.
+    pub header_crc: u32,
+    pub payload_crc: u32,
+    /// 1 for the first batch of a directory, and one more for each; a cut goes on from the point it names.
+    pub seq: u64,
+    pub first_zxid: i64,
+    pub last_zxid: i64,
+    /// Newest batch known to be durable when this one was sealed.
+    pub durable_seq: u64,
+    pub segment_id: u64,
+    pub payload_len: u32,
+    pub record_count: u32,
+    /// `header_crc` of the batch before.
+    pub prev_crc: u32,
+    pub generation: u32,
+}
+
+const _: () = assert!(size_of::<BatchHeader>() == 64);
+
+impl BatchHeader {
+    /// Writes the header into the first bytes of `buf`, whose payload follows, and returns it with its crcs.
+    pub fn seal(mut self, seed: u32, buf: &mut [u8]) -> BatchHeader {
+        let payload = &buf[BATCH_HEADER..BATCH_HEADER + self.payload_len as usize];
+        self.payload_crc = crc32c_append(seed, payload);
+        self.header_crc = crc32c_append(seed, &bytes_of(&self)[4..]);
+        buf[..BATCH_HEADER].copy_from_slice(bytes_of(&self));
+        self
+    }
+
+    /// The batch header of segment `id` at the beginning of `bytes`, if one is there and its own crc holds.
+    pub fn read(id: u64, seed: u32, bytes: &[u8]) -> Option<BatchHeader> {
+        let bytes = bytes.get(..BATCH_HEADER)?;
+        let header: BatchHeader = pod_read_unaligned(bytes);
+        let sound = header.segment_id == id && header.header_crc == crc32c_append(seed, &bytes[4..]);
+        sound.then_some(header)
+    }
+
+    /// The point after the whole batch.
+    pub fn end(&self) -> Point {
+        Point { seq: self.seq, zxid: Zxid::from_raw(self.last_zxid), crc: self.header_crc }
+    }
+
+    /// Bytes the batch takes in its segment: header and payload, padded to whole blocks.
+    pub fn padded(&self) -> u64 {
+        padded(BATCH_HEADER + self.payload_len as usize) as u64
+    }
+}
+
+/// The next multiple of [`BLOCK`].
+pub(super) const fn padded(len: usize) -> usize {
+    len.next_multiple_of(BLOCK)
+}
+
+/// The checksum of a record.
+pub(super) fn record_crc(txn: &[u8]) -> u32 {
+    crc32c_append(txn.len() as u32, txn)
+}
+
+/// The zxid in a transaction's header, or `None` if it is too short to have one.
+pub(super) fn txn_zxid(txn: &[u8]) -> Option<Zxid> {
+    if txn.len() < MIN_TXN {
+        return None;
+    }
+    let raw = txn.get(12..20)?.try_into().ok()?;
+    Some(Zxid::from_raw(i64::from_be_bytes(raw)))
+}
+
+/// Takes the record at the beginning of `bytes`: its zxid, its transaction, and what follows it. `None` if there
+/// is no sound record.
+pub(super) fn split_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
+    let (len, crc) = header.split_at(4);
+    let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
+    let (txn, rest) = rest.split_at_checked(len)?;
+    let sound = record_crc(txn) == u32::from_le_bytes(crc.try_into().ok()?);
+    let zxid = txn_zxid(txn)?;
+    sound.then_some((zxid, txn, rest))
+}

@@ -1,0 +1,170 @@
+//! Reads the log back: what of the directory is the log, and where it ends.
+//!
+//! First a look at all files (`inventory`), then the walk from batch to batch (`walk`), whose decisions are a table
+//! (`table`). The evidence of what was acknowledged is the highest `durable_seq` in any sound header of the live
+//! generation, and the durable mark. Nothing is written here but the flush at the end and what a new directory
+//! needs; a cut is made by the caller, in a segment of its own. Called by `Log::open` only.
+
+use super::epochs::{EpochFile, Epochs};
+use super::error::{Corruption, Damage, Evidence, LogError, ReplayError};
+use super::files::Files;
+use super::format::Point;
+use super::inventory::Inventory;
+use super::marks::Mark;
+use super::name::SegmentName;
+use super::options::LogOptions;
+use super::slots::{SlotValue, Slots};
+use super::stock::{Free, Stock, next_id};
+use super::walk::Walk;
+use super::{RecoveryReport, Segment};
+use crate::id::Zxid;
+
+/// Called with each transaction of the log in order, as its bytes and its zxid.
+pub type Replay<'a> = dyn FnMut(&[u8], Zxid) -> Result<(), ReplayError> + 'a;
+
+/// What was read back.
+pub(super) struct Recovered {
+    pub generation: u32,
+    /// Oldest first. The last one is the one to go on in, unless the tail is torn.
+    pub segments: Vec<Segment>,
+    /// Offset behind the last batch, in the last segment.
+    pub offset: u64,
+    pub tip: Point,
+    pub purged: Point,
+    pub slots: Slots<Mark>,
+    pub epochs: EpochFile,
+    pub stock: Stock,
+    pub report: RecoveryReport,
+}
+
+/// Reads the directory; a new one is given what it needs.
+pub(super) fn recover(
+    files: &mut Files<'_>,
+    options: &LogOptions,
+    replay: &mut Replay<'_>,
+) -> Result<Recovered, LogError> {
+    let inventory = Inventory::take(files)?;
+    let epochs = EpochFile::load(files)?;
+    let slots = match Slots::<Mark>::load(files)? {
+        Some(slots) => slots,
+        None => return create(files, inventory, epochs, options),
+    };
+    let of_database = |found, name: &str| match found == slots.database {
+        true => Ok(()),
+        false => Err(LogError::Foreign { path: files.path(name), found, expected: slots.database }),
+    };
+    epochs.as_ref().map_or(Ok(()), |e| of_database(e.database(), EpochFile::NAME))?;
+    inventory.used.iter().try_for_each(|u| of_database(u.header.database, &u.name.to_string()))?;
+
+    let mut walk = Walk::new(files, &inventory, slots.value())?;
+    let end = walk.run(replay)?;
+    let Walk { segments, tip, owed, records, generation, .. } = walk;
+    // What came back after the end of a process may still be in the device's cache only, and soon somebody is
+    // told of it. Batches at or below the evidence were flushed by those who wrote them.
+    for (i, segment) in segments.iter().enumerate() {
+        if segment.last.seq > owed.seq || i + 1 == segments.len() {
+            files.sync(&segment.name.to_string())?;
+        }
+    }
+    files.sync(Mark::FILE)?;
+    if epochs.is_some() {
+        files.sync(EpochFile::NAME)?;
+    }
+    files.sync_dir()?;
+
+    let epochs_lost = epochs.is_none();
+    let epochs = match epochs {
+        Some(epochs) => epochs,
+        None => {
+            let seen = tip.zxid.epoch();
+            let untrusted = Epochs { accepted: seen, current: seen, nonvoting: true };
+            EpochFile::create(files, slots.database, untrusted)?
+        }
+    };
+    let report = RecoveryReport {
+        created: false,
+        database: slots.database,
+        generation,
+        segments: segments.len(),
+        records,
+        last: tip.zxid,
+        torn: end.torn,
+        ignored: inventory.ignored.clone(),
+        epochs_lost,
+    };
+    let purged = slots.value().purged();
+    let stock = stock(&inventory, &segments, options);
+    Ok(Recovered { generation, segments, offset: end.offset, tip, purged, slots, epochs, stock, report })
+}
+
+/// A directory without marks: new, or robbed of them.
+fn create(
+    files: &mut Files<'_>,
+    inventory: Inventory,
+    epochs: Option<EpochFile>,
+    options: &LogOptions,
+) -> Result<Recovered, LogError> {
+    let promised = epochs.as_ref().is_some_and(|e| e.get() != Epochs::default());
+    if inventory.has_log() || promised {
+        let through = inventory.used.last().map(|u| u.header.from().zxid);
+        return Err(Corruption {
+            path: files.path(Mark::FILE),
+            offset: 0,
+            damage: Damage::Marks,
+            lost_after: Zxid::ZERO,
+            lost_through: through,
+            evidence: Evidence::Log,
+        }
+        .into());
+    }
+    // The epochs first: a directory with marks and without epochs has lost them.
+    let epochs = match epochs {
+        Some(epochs) => epochs,
+        None => EpochFile::create(files, next_id(&mut { options.seed }, 0), Epochs::default())?,
+    };
+    let database = epochs.database();
+    let slots = Slots::create(files, database, Mark::new(1, Point::default(), Point::default()))?;
+    let report = RecoveryReport {
+        created: true,
+        database,
+        generation: 1,
+        segments: 0,
+        records: 0,
+        last: Zxid::ZERO,
+        torn: None,
+        ignored: inventory.ignored.clone(),
+        epochs_lost: false,
+    };
+    Ok(Recovered {
+        generation: 1,
+        segments: Vec::new(),
+        offset: 0,
+        tip: Point::default(),
+        purged: Point::default(),
+        slots,
+        epochs,
+        stock: stock(&inventory, &[], options),
+        report,
+    })
+}
+
+/// Sorts the files that are not the log into those ready for use and those that are free.
+fn stock(inventory: &Inventory, live: &[Segment], options: &LogOptions) -> Stock {
+    let highest = |names: &mut dyn Iterator<Item = SegmentName>| names.map(|n| n.number).max().unwrap_or(0);
+    let used = highest(&mut inventory.used.iter().map(|u| u.name));
+    let headless = highest(&mut inventory.headless.iter().map(|h| h.name));
+    let mut stock =
+        Stock::new(options.segment_bytes, options.prepare_ahead, used, used.max(headless), options.seed);
+    for file in &inventory.headless {
+        // Under a name that already has batches a new one could be followed by them.
+        if file.batches.is_empty() && file.file_len == options.segment_bytes {
+            stock.add_prepared(file.name);
+        } else {
+            stock.add_free(Free { file: file.name.to_string(), len: file.file_len });
+        }
+    }
+    for used in inventory.used.iter().filter(|u| live.iter().all(|s| s.name != u.name)) {
+        stock.add_free(Free { file: used.name.to_string(), len: used.file_len });
+    }
+    stock
+}
