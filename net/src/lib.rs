@@ -1,9 +1,11 @@
 //! What a Ringkeeper node says: the client protocol, its configuration, its core loops.
 //!
-//! Start reading at [`node`], which owns the loops, and at `client`, which answers requests.
+//! Start reading at [`node`], which owns the loops, and at [`client`], which answers requests.
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod node;
 pub mod pipeline;
+pub mod wire;
