@@ -1,4 +1,4 @@
-//! Encoding and decoding on the path of a request: transactions into and out of the log.
+//! Encoding and decoding on the path of a request: the request itself, and transactions into and out of the log.
 //!
 //! Every one of these runs once or twice per request on the one core of the replica loop, whose whole budget is
 //! about a microsecond.
@@ -6,8 +6,11 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringkeeper_bench::wire as rkwire;
 use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::jute::Reader;
 use ringkeeper_engine::txn::{Acl, AclList, Txn, TxnDigest, TxnHeader, decode, encode_into, kind};
+use ringkeeper_net::wire::request::{Create, PathWatch, RequestHeader, SetData};
 
 const PATH: &str = "/services/orders/leader-0000000042";
 
@@ -52,5 +55,39 @@ fn transactions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, transactions);
+fn requests(c: &mut Criterion) {
+    let mut get = Vec::new();
+    rkwire::read(&mut get, 7, rkwire::GET_DATA, PATH);
+    let mut set = Vec::new();
+    rkwire::set_data(&mut set, 7, PATH, &[7; 100]);
+    let mut create = Vec::new();
+    rkwire::create(&mut create, 7, PATH, &[7; 100], 0);
+    let mut group = c.benchmark_group("request");
+    group.throughput(Throughput::Elements(1));
+    // A frame begins with its length, which the framing has taken off.
+    group.bench_function("decode_get", |b| {
+        b.iter(|| {
+            let mut reader = Reader::new(black_box(&get[4..]));
+            let header = RequestHeader::decode(&mut reader).expect("well-formed");
+            black_box((header, PathWatch::decode(&mut reader).expect("well-formed")));
+        });
+    });
+    group.bench_function("decode_set_100B", |b| {
+        b.iter(|| {
+            let mut reader = Reader::new(black_box(&set[4..]));
+            let header = RequestHeader::decode(&mut reader).expect("well-formed");
+            black_box((header, SetData::decode(&mut reader).expect("well-formed")));
+        });
+    });
+    group.bench_function("decode_create_100B", |b| {
+        b.iter(|| {
+            let mut reader = Reader::new(black_box(&create[4..]));
+            let header = RequestHeader::decode(&mut reader).expect("well-formed");
+            black_box((header, Create::decode(&mut reader).expect("well-formed")));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, transactions, requests);
 criterion_main!(benches);

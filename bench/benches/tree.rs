@@ -1,11 +1,12 @@
 //! Applying transactions to a tree and reading it.
 //!
 //! The tree has 200 000 leaves, so that it does not fit a core's own caches; keys are visited in a scattered order.
+//! The path itself is always at hand, as it is in a node, which has just received it.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringkeeper_bench::grove::{Grove, leaf};
+use ringkeeper_bench::grove::{Grove, leaf, set_leaf};
 
 const LEAVES: u32 = 200_000;
 const PARENTS: u32 = 200;
@@ -23,16 +24,23 @@ impl Walk {
 
 fn tree(c: &mut Criterion) {
     let (mut grove, _) = Grove::planted(LEAVES, PARENTS, 100);
-    let paths: Vec<String> = (0..LEAVES).map(|n| leaf(n, PARENTS)).collect();
+    let mut path = leaf(0, PARENTS);
     let data = [9u8; 100];
     let mut walk = Walk(0);
     let mut group = c.benchmark_group("tree");
     group.throughput(Throughput::Elements(1));
+    group.bench_function("path_alone", |b| {
+        b.iter(|| {
+            set_leaf(&mut path, walk.next(), PARENTS);
+            black_box(path.len())
+        });
+    });
     group.bench_function("apply_set_100B", |b| {
         let mut version = 0;
         b.iter(|| {
             version += 1;
-            black_box(grove.set(&paths[walk.next() as usize], &data, version))
+            set_leaf(&mut path, walk.next(), PARENTS);
+            black_box(grove.set(&path, &data, version))
         });
     });
     group.throughput(Throughput::Elements(2));
@@ -44,10 +52,16 @@ fn tree(c: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(1));
     let tree = &grove.tree;
-    group.bench_function("find", |b| b.iter(|| tree.find(black_box(&paths[walk.next() as usize]))));
+    group.bench_function("find", |b| {
+        b.iter(|| {
+            set_leaf(&mut path, walk.next(), PARENTS);
+            tree.find(black_box(&path))
+        });
+    });
     group.bench_function("find_data_and_stat", |b| {
         b.iter(|| {
-            let node = tree.find(&paths[walk.next() as usize]).map(|id| tree.node(id));
+            set_leaf(&mut path, walk.next(), PARENTS);
+            let node = tree.find(&path).map(|id| tree.node(id));
             node.map(|node| (node.data().map(<[u8]>::len), black_box(node.stat())))
         });
     });
