@@ -184,7 +184,7 @@ impl LogSide {
         LogSide { disk, volume, log, zxid: Zxid::ZERO, began: Instant::now() }
     }
 
-    /// Appends a batch and submits it.
+    /// Appends a batch and submits it, if the header of a new segment does not take its place.
     fn commit(&mut self, records: u32) {
         let data = [7; 100];
         for _ in 0..records {
@@ -201,6 +201,10 @@ impl LogSide {
             let appended = self.log.append(self.zxid, |out| encode_into(&header, &txn, digest, out));
             appended.expect("appending");
         }
+        self.seal();
+    }
+
+    fn seal(&mut self) {
         self.log.seal(&mut self.disk).expect("sealing");
     }
 
@@ -228,7 +232,8 @@ impl LogSide {
         let mut done = Vec::new();
         let mut durable = first;
         while durable < target {
-            // Batches in flight are those appended and not yet durable, because each is sealed at once.
+            self.seal();
+            // Batches in flight are those appended and not yet durable.
             while self.zxid.raw() < target && (self.zxid.raw() - durable) / per_batch < case.in_flight as i64
             {
                 self.commit(case.records);
