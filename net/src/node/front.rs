@@ -448,3 +448,7 @@ fn take_frames(
     }
     (at, Outcome::Wait)
 }
+
+#[cfg(test)]
+#[path = "front_tests.rs"]
+mod tests;

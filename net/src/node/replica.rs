@@ -3,6 +3,9 @@
 //! It joins the client service, the log and the housekeeper's reports. What it must never do: wait for anything
 //! but its own ring, or apply (and so answer) a write that the log has not called durable.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
 use ringkeeper_engine::log::{Log, LogError, Space};
@@ -10,7 +13,7 @@ use ringkeeper_engine::txn::TxnError;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
 use super::words::Words;
-use crate::admin::{Metrics, Observed};
+use crate::admin::Observed;
 use crate::client::{Admission, FromFront, Now, Outbox, Proposer, Service};
 
 /// Transactions waiting for the disk above which no more requests are read, in bytes.
@@ -43,9 +46,12 @@ pub struct Replica {
     housekeeper: Housekeeper,
     volume: FsVolume,
     words: Words,
-    metrics: Metrics,
     now: Now,
     done: Vec<WriteDone>,
+    /// Batches handed to the disk: their last transaction, and when, in microseconds.
+    sealed: VecDeque<(Zxid, u64)>,
+    /// A batch that takes longer to become durable is worth a line.
+    fsync_warning: Duration,
     /// When the log wants to look at the clock again.
     log_deadline: Option<u64>,
 }
@@ -84,7 +90,7 @@ impl Replica {
         volume: FsVolume,
         housekeeper: Housekeeper,
         words: Words,
-        metrics: Metrics,
+        fsync_warning: Duration,
         now: Now,
     ) -> Replica {
         Replica {
@@ -93,7 +99,8 @@ impl Replica {
             housekeeper,
             volume,
             words,
-            metrics,
+            sealed: VecDeque::new(),
+            fsync_warning,
             now,
             done: Vec::new(),
             log_deadline: None,
@@ -119,7 +126,7 @@ impl Replica {
     pub fn event(&mut self, event: FromFront<'_>, out: &mut impl Outbox) {
         self.service.handle(self.now, event, out, &mut self.proposals);
         if let FromFront::Word { conn, word, arg } = event {
-            let text = self.words.answer(self.now, word, arg, &mut self.service, &mut self.metrics);
+            let text = self.words.answer(self.now, word, arg, &mut self.service);
             self.service.answer_word(conn, &text, out);
         }
     }
@@ -143,6 +150,7 @@ impl Replica {
                     .map_err(|source| Fatal::Apply { zxid, source })?;
             }
             self.proposals.log.release(durable.get());
+            self.time_batches(durable.get());
         }
         if self.service.next_deadline().is_some_and(|at| at <= self.now.mono_ms) {
             self.service.tick(self.now, out, &mut self.proposals);
@@ -157,6 +165,10 @@ impl Replica {
         }
         let log = &mut self.proposals.log;
         log.seal(ring)?;
+        let sealed = log.sealed();
+        if self.sealed.back().map_or(log.durable().get(), |last| last.0) < sealed {
+            self.sealed.push_back((sealed, self.now.mono_us));
+        }
         self.log_deadline = log.tick(self.now.mono_ms, ring)?;
         let admission = match log.space() {
             Space::Ok => Admission::Open,
@@ -178,6 +190,17 @@ impl Replica {
         Ok(())
     }
 
+    /// Measures how long the batches up to `durable` took.
+    fn time_batches(&mut self, durable: Zxid) {
+        while let Some((_, at)) = self.sealed.pop_front_if(|(last, _)| *last <= durable) {
+            let took_us = self.now.mono_us.saturating_sub(at);
+            self.service.metrics.record(Observed::FsyncTime, took_us);
+            if u128::from(took_us) > self.fsync_warning.as_micros() {
+                tracing::warn!(took_ms = took_us / 1000, "a log write took long to become durable");
+            }
+        }
+    }
+
     fn housekeeping(&mut self) {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
@@ -195,11 +218,6 @@ impl Replica {
     /// Whether everything proposed is durable and answered.
     pub fn is_settled(&self) -> bool {
         self.proposals.log.is_idle()
-    }
-
-    /// Adds an observation to the metrics.
-    pub fn record(&mut self, observed: Observed, value: u64) {
-        self.metrics.record(observed, value);
     }
 
     /// Ends the log in good order.

@@ -21,7 +21,7 @@ use super::serve::ServeError;
 use super::single::SingleLoop;
 use super::split::{FrontLoop, ReplicaLoop};
 use super::words::Words;
-use crate::admin::{Metrics, Observed, Settings};
+use crate::admin::{Observed, Settings};
 use crate::client::{AuthOptions, Options, Service};
 use crate::config::Config;
 use crate::pipeline::{PipeReader, PipeWriter, pipe};
@@ -257,15 +257,14 @@ fn recover(
     let waker = ring.waker();
     let housekeeper = Housekeeper::start(&config.data_log_dir, move || waker.wake())
         .map_err(ServeError::system("starting the housekeeper"))?;
-    let mut metrics = Metrics::default();
     let took = store.took.as_micros() as u64;
-    metrics.record(Observed::DbInitTime, took);
-    metrics.record(Observed::ReplayTime, took);
-    metrics.record(Observed::ReplayedTxns, store.report.records);
     let now = clock.now();
     let words = Words::new(config.words, Settings::new(config, address.port()), now);
-    let service = Service::new(store.tree, store.sessions, store.last_zxid, service_options(config), now);
-    Ok(Replica::new(service, store.log, volume, housekeeper, words, metrics, now))
+    let mut service = Service::new(store.tree, store.sessions, store.last_zxid, service_options(config), now);
+    service.metrics.record(Observed::DbInitTime, took);
+    service.metrics.record(Observed::ReplayTime, took);
+    service.metrics.record(Observed::ReplayedTxns, store.report.records);
+    Ok(Replica::new(service, store.log, volume, housekeeper, words, config.fsync_warning, now))
 }
 
 fn service_options(config: &Config) -> Options {
@@ -279,6 +278,7 @@ fn service_options(config: &Config) -> Options {
             skip_acl: !config.check_acls,
             ..AuthOptions::default()
         },
+        digest: config.digest,
         extended_types: config.extended_types,
         max_reply_bytes: config.max_reply_bytes as usize,
         ..Options::default()
