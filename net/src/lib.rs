@@ -2,6 +2,9 @@
 //!
 //! Start reading at [`node`], which owns the loops, and at [`client`], which answers requests.
 
+// The doorbell is compiled a second time, against loom's atomics.
+#![cfg_attr(test, allow(clippy::duplicate_mod))]
+
 pub mod admin;
 pub mod cli;
 pub mod client;

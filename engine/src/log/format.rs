@@ -234,6 +234,7 @@ pub(super) fn txn_zxid(txn: &[u8]) -> Option<Zxid> {
     if txn.len() < MIN_TXN {
         return None;
     }
+    // Behind the client id (8 bytes) and the client's request number (4).
     let raw = txn.get(12..20)?.try_into().ok()?;
     Some(Zxid::from_raw(i64::from_be_bytes(raw)))
 }
@@ -248,4 +249,50 @@ pub(super) fn split_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
     let sound = record_crc(txn) == u32::from_le_bytes(crc.try_into().ok()?);
     let zxid = txn_zxid(txn)?;
     sound.then_some((zxid, txn, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first record of a log written by Apache ZooKeeper 3.8.0: createSession with zxid 1.
+    const CREATE_SESSION: [u8; 48] = [
+        0x01, 0x00, 0x00, 0x0d, 0x1d, 0x0c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x01, 0x00, 0x00, 0x01, 0xa1, 0xff, 0x61, 0xc2, 0x12, 0xff, 0xff, 0xff, 0xf6, 0x00, 0x00,
+        0x27, 0x10, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x51, 0xc6, 0xd6, 0x60,
+    ];
+
+    #[test]
+    fn the_zxid_is_where_the_reference_puts_it() {
+        assert_eq!(txn_zxid(&CREATE_SESSION), Some(Zxid::from_raw(1)));
+        assert_eq!(txn_zxid(&CREATE_SESSION[..31]), None);
+    }
+
+    #[test]
+    fn a_header_is_read_only_under_its_own_name_and_whole() {
+        let name = SegmentName { number: 3, id: 0x1234_5678_9abc_def0 };
+        let from = Point { seq: 9, zxid: Zxid::from_raw(77), crc: 5 };
+        let header = SegmentHeader::new(1, name, 1 << 20, 2).continuing(from, 2, 8);
+        let mut block = vec![0xff; BLOCK];
+        header.write(&mut block);
+        let FirstBlock::Header(read) = SegmentHeader::read(name, &block) else { panic!("not read back") };
+        assert_eq!((read.from(), read.from_number, read.durable_seq, read.generation), (from, 2, 8, 2));
+        let other = |name| matches!(SegmentHeader::read(name, &block), FirstBlock::Other);
+        assert!(other(SegmentName { id: name.id + 1, ..name }) && other(SegmentName { number: 4, ..name }));
+        assert!(matches!(SegmentHeader::read(name, &block[..BLOCK - 1]), FirstBlock::Other));
+    }
+
+    #[test]
+    fn a_record_shorter_than_it_says_is_none() {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&(CREATE_SESSION.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&record_crc(&CREATE_SESSION).to_le_bytes());
+        bytes.extend_from_slice(&CREATE_SESSION);
+        bytes.push(1);
+        let (zxid, txn, rest) = split_record(&bytes).unwrap();
+        assert_eq!((zxid, txn, rest), (Zxid::from_raw(1), &CREATE_SESSION[..], &[1][..]));
+        (0..bytes.len() - 1).for_each(|n| assert!(split_record(&bytes[..n]).is_none(), "{n}"));
+        bytes[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(split_record(&bytes).is_none());
+    }
 }

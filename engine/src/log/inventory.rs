@@ -36,7 +36,8 @@ pub(super) struct Sighting {
     pub generation: u32,
     pub seq: u64,
     pub durable_seq: u64,
-    pub first_zxid: Zxid,
+    /// The last transaction before the batch, as far as can be said: the number before its first one.
+    pub after: Zxid,
 }
 
 /// What is in the directory.
@@ -106,7 +107,7 @@ pub(super) fn sightings_from(reader: &mut SegmentReader<'_>, offset: u64) -> Res
             generation: header.generation,
             seq: header.seq,
             durable_seq: header.durable_seq,
-            first_zxid: Zxid::from_raw(header.first_zxid),
+            after: Zxid::from_raw(header.first_zxid.saturating_sub(1)),
         });
     })?;
     Ok(found)

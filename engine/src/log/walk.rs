@@ -85,10 +85,6 @@ impl<'a> Walk<'a> {
         if mark_is_live {
             walk.owed.raise(mark.durable().seq, || Evidence::Mark);
         }
-        if mark.generation > generation {
-            let damage = Damage::MissingGeneration { generation: mark.generation };
-            return Err(walk.corrupt_directory(damage, Some(mark.durable().zxid)));
-        }
         for used in &walk.live {
             let path = || Evidence::Segment { path: files.path(&used.name.to_string()) };
             walk.owed.raise(used.header.durable_seq, path);
@@ -101,10 +97,14 @@ impl<'a> Walk<'a> {
                     file.name,
                     0,
                     Damage::SegmentHeader,
-                    Some(batch.first_zxid),
+                    Some(batch.after.max(mark.durable().zxid)),
                     Evidence::Batch { path: files.path(&file.name.to_string()), offset: batch.offset },
                 ));
             }
+        }
+        if mark.generation > generation {
+            let damage = Damage::MissingGeneration { generation: mark.generation };
+            return Err(walk.corrupt_directory(damage, Some(mark.durable().zxid)));
         }
         Ok(walk)
     }
@@ -280,10 +280,11 @@ impl<'a> Walk<'a> {
     ) -> Result<(), LogError> {
         let found = sightings_from(reader, offset)?;
         self.see_all(reader.name, &found, Some(offset), behind);
-        for used in self.live[i + 1..].to_vec() {
+        for i in i + 1..self.live.len() {
+            let used = self.live[i].clone();
             let SegmentHeader { generation, durable_seq, .. } = used.header;
-            let Point { seq, zxid: first_zxid, .. } = used.header.from();
-            behind.see(Sighting { offset: 0, generation, seq, durable_seq, first_zxid }, false);
+            let Point { seq, zxid: after, .. } = used.header.from();
+            behind.see(Sighting { offset: 0, generation, seq, durable_seq, after }, false);
             let mut reader = SegmentReader::new(self.files.volume(), used.name, used.file_len);
             let found = sightings_from(&mut reader, BLOCK as u64)?;
             self.see_all(used.name, &found, None, behind);
@@ -330,7 +331,7 @@ impl<'a> Walk<'a> {
             .iter()
             .find(|h| h.batches.iter().any(|b| b.generation == self.generation && b.seq > self.tip.seq));
         let in_this_file = behind.first.is_some_and(|(_, same_file)| same_file);
-        let before = behind.first.map(|(b, _)| b.first_zxid).or(next.map(|u| u.header.from().zxid));
+        let before = behind.first.map(|(b, _)| b.after);
         let through = match (found, batch) {
             (Found::BadRecords, Some(batch)) => Some(batch.end().zxid),
             _ => before.or((self.mark_is_live).then(|| self.mark.durable().zxid)),

@@ -67,6 +67,9 @@ impl Default for AuthOptions {
     }
 }
 
+/// How many identities a connection may have: each is looked at by every check that is not passed by `world`.
+const MAX_IDENTITIES: usize = 256;
+
 /// An auth packet was refused: the connection gets AUTHFAILED and is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the auth packet was refused")]
@@ -84,7 +87,7 @@ impl AuthOptions {
     ) -> Result<(), Refused> {
         match scheme {
             Some(IP) => Ok(()),
-            Some(DIGEST) if self.digest => {
+            Some(DIGEST) if self.digest && identities.len() < MAX_IDENTITIES => {
                 let id = digest_id(&String::from_utf8_lossy(auth.ok_or(Refused)?));
                 if self.super_digest.as_deref() == Some(&id) {
                     add(identities, Identity { scheme: SUPER, id: "".into() });
@@ -229,6 +232,15 @@ mod tests {
         }
         assert_eq!(identities.len(), 1);
         assert_eq!(identities[0].user(), "u");
+    }
+
+    #[test]
+    fn identities_are_bounded() {
+        let options = AuthOptions::default();
+        let mut identities = Vec::new();
+        let mut add =
+            |n: usize| options.authenticate(Some("digest"), Some(n.to_string().as_bytes()), &mut identities);
+        assert_eq!((0..1000).filter(|&n| add(n).is_ok()).count(), MAX_IDENTITIES);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! a client has an event before any reply that shows the change.
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::tree::{EventKind, OpResult, Stat, TreeEvent};
+use ringkeeper_engine::tree::{DigestCheck, EventKind, OpResult, Stat, TreeEvent};
 use ringkeeper_engine::txn::{Multi, Txn, TxnError, decode, kind};
 
 use super::acl::{self, perm};
 use super::service::{InFlight, Request};
 use super::watch::Change;
 use super::{Now, Outbox, Service};
+use crate::admin::{Counter, Observed};
 use crate::wire::reply::{self, EventType};
 use crate::wire::{Code, op};
 
@@ -24,7 +25,7 @@ impl Service {
     ) -> Result<(), TxnError> {
         let (header, txn, digest) = decode(payload)?;
         debug_assert_eq!(header.zxid, zxid);
-        let Service { tree, watches, conns, options, event, counters, .. } = self;
+        let Service { tree, watches, conns, options, event, counters, metrics, .. } = self;
         let applied = tree.apply(&header, &txn, digest, &mut |change: TreeEvent<'_>| {
             let (kind, change_kind) = match change.kind {
                 EventKind::Created => (EventType::NodeCreated, Change::Data),
@@ -33,6 +34,7 @@ impl Service {
                 EventKind::ChildrenChanged => (EventType::NodeChildrenChanged, Change::Children),
             };
             let mut written = false;
+            let mut fired = 0;
             watches.fire(change.path, change_kind, |at| {
                 let conn = conns.get_mut(at);
                 if !acl::allows(&options.auth, change.acl, perm::READ, &conn.identities) {
@@ -45,13 +47,30 @@ impl Service {
                 out.send(conn.key, event);
                 conn.stats.sent += 1;
                 counters.sent += 1;
+                metrics.add(Counter::WatchBytes, event.len() as u64);
+                fired += 1;
             });
+            if fired > 0 {
+                let observed = match change.kind {
+                    EventKind::Created => Observed::CreatedWatches,
+                    EventKind::Deleted => Observed::DeletedWatches,
+                    EventKind::DataChanged => Observed::ChangedWatches,
+                    EventKind::ChildrenChanged => Observed::ChildrenWatches,
+                };
+                metrics.record(observed, fired);
+            }
         });
+        if let DigestCheck::Mismatch { expected, actual } = applied.digest
+            && self.tree.digest_mismatches() == 1
+        {
+            tracing::error!(%zxid, expected, actual, "the tree is not what it was meant to be after a transaction");
+        }
         self.pending.applied(zxid);
         let flight = match self.in_flight.front() {
             Some(flight) if flight.zxid == zxid => self.in_flight.pop_front(),
             _ => None,
         };
+        assert!(!self.in_flight.is_empty() || self.pending.is_empty(), "changes are left without a proposal");
         let asked = flight.and_then(|InFlight { conn, request, bytes, .. }| {
             let (at, key) = conn?;
             (self.conns.find(key) == Some(at)).then_some((at, key, request, bytes))

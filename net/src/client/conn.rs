@@ -74,6 +74,16 @@ pub enum Waiting {
     Connect,
 }
 
+impl Waiting {
+    /// Bytes of the backlog that it takes.
+    pub fn bytes(&self) -> usize {
+        match *self {
+            Waiting::Frame { len, .. } => len as usize,
+            Waiting::Auth { .. } | Waiting::Refused { .. } | Waiting::Connect => 0,
+        }
+    }
+}
+
 /// A client connection.
 #[derive(Debug)]
 pub struct Conn {
@@ -149,12 +159,11 @@ impl Conn {
         self.held.push_back(Held { after: self.barrier, received_us, what });
     }
 
-    /// Lets a frame wait. Its identities are those of now.
-    pub fn hold_frame(&mut self, received_us: u64, frame: &[u8]) {
+    /// Keeps the bytes of a frame that is going to wait. Its identities are those of now.
+    pub fn keep_frame(&mut self, frame: &[u8]) -> Waiting {
         self.backlog.extend_from_slice(frame);
         // Frames are far below 4 GiB: their length came in four bytes.
-        let what = Waiting::Frame { len: frame.len() as u32, identities: self.identities.len() as u32 };
-        self.hold(received_us, what);
+        Waiting::Frame { len: frame.len() as u32, identities: self.identities.len() as u32 }
     }
 
     /// The first thing that need not wait any more, given what is applied.

@@ -96,9 +96,8 @@ impl Service {
         conn.phase = Phase::Open { session: slot };
         if last_write > self.tree.last_zxid() {
             conn.barrier = last_write;
-            conn.hold(now.mono_us, Waiting::Connect);
-            self.held += 1;
             self.resumes.push((last_write, key));
+            self.hold(at, now.mono_us, Waiting::Connect, out);
         } else {
             self.answer_connect(now, at, now.mono_us, out);
         }

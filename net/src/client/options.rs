@@ -17,13 +17,15 @@ pub struct Options {
     pub handshake_timeout_ms: u32,
     /// Providers, super user, whether ACLs count.
     pub auth: AuthOptions,
+    /// Whether transactions carry the digest of the tree after them.
+    pub digest: bool,
     /// Whether clients may create nodes with a time to live.
     pub extended_types: bool,
     /// Bytes of unanswered requests above which a connection is asked to pause; below half of it, to go on.
     pub pause_bytes: usize,
     /// Bytes of unanswered requests above which a connection that did not pause is closed.
     pub max_unanswered_bytes: usize,
-    /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. Below 2 GiB.
+    /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. At most 2 GiB.
     pub max_reply_bytes: usize,
     /// How many sessions one [`super::Service::tick`] ends at most.
     pub max_expired_per_tick: usize,
@@ -38,6 +40,7 @@ impl Default for Options {
             max_session_timeout_ms: 60_000,
             handshake_timeout_ms: 10_000,
             auth: AuthOptions::default(),
+            digest: true,
             extended_types: false,
             pause_bytes: 4 << 20,
             max_unanswered_bytes: 64 << 20,

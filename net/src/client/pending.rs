@@ -174,6 +174,11 @@ impl Pending {
         }
     }
 
+    /// Whether the tree has everything.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.entries.is_empty()
+    }
+
     fn place(&self, key: &str) -> Place {
         let key_hash = self.hasher.hash_one(key);
         let is_it = |&at: &u32| {

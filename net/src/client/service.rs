@@ -16,6 +16,7 @@ use super::pending::Pending;
 use super::session::Sessions;
 use super::watch::Watches;
 use super::{ConnKey, ConnView, Counters, FromFront, Now, Options, Outbox, Proposer, ServiceStats, auth};
+use crate::admin::{Counter, Metrics, Observed};
 use crate::wire::request::{Auth, RequestHeader};
 use crate::wire::{Code, op, reply};
 
@@ -36,6 +37,9 @@ pub enum Admission {
     /// None. New sessions are turned away by closing the connection, and sessions do not expire.
     Closed,
 }
+
+/// What an unanswered request costs in bytes besides its own: many small ones must not hide.
+const REQUEST_COST: usize = 64;
 
 /// A request that was received and is being answered.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +89,8 @@ pub struct Service {
     /// Requests that wait in all connections.
     pub(super) held: usize,
     pub(super) counters: Counters,
+    /// Latencies and traffic, for `srvr` and `mntr`. Whoever drives the service adds what it observes.
+    pub metrics: Metrics,
     /// The reply being written, the event being sent, the waiting request being read, the multi being prepared:
     /// kept so that they need no memory anew.
     pub(super) frame: Vec<u8>,
@@ -107,6 +113,8 @@ impl Service {
         options: Options,
         now: Now,
     ) -> Service {
+        let mut options = options;
+        options.max_reply_bytes = options.max_reply_bytes.min(reply::MAX_LEN);
         let mut table = Sessions::new(options.server_id, options.tick_ms, now.wall_ms);
         for (id, timeout_ms) in sessions {
             table.insert(id, timeout_ms.max(0).cast_unsigned(), now.mono_ms);
@@ -135,6 +143,7 @@ impl Service {
             orphans,
             held: 0,
             counters: Counters::default(),
+            metrics: Metrics::default(),
             frame: Vec::new(),
             event: Vec::new(),
             held_frame: Vec::new(),
@@ -199,6 +208,7 @@ impl Service {
                 self.propose_close(now, slot, log);
             } else if let Some(slot) = self.sessions.next_due(now.mono_ms) {
                 self.counters.expired += 1;
+                self.metrics.add(Counter::SessionsExpired, 1);
                 self.propose_close(now, slot, log);
             } else {
                 break;
@@ -232,6 +242,7 @@ impl Service {
     ) {
         let Some(at) = self.conns.find(key) else { return };
         self.counters.received += 1;
+        self.metrics.add(Counter::BytesReceived, bytes.len() as u64 + 4);
         let conn = self.conns.get_mut(at);
         conn.stats.received += 1;
         let session = match conn.phase {
@@ -258,12 +269,11 @@ impl Service {
             self.write(now, at, session, request, body, bytes.len(), out, log);
         } else if self.conns.get(at).must_hold(self.tree.last_zxid()) {
             let conn = self.conns.get_mut(at);
-            conn.hold_frame(request.received_us, bytes);
+            let waiting = conn.keep_frame(bytes);
             if !super::read::is_read(op) {
                 conn.end();
             }
-            self.held += 1;
-            self.count_unanswered(at, bytes.len(), out);
+            self.hold(at, request.received_us, waiting, out);
         } else {
             let identities = self.conns.get(at).identities.len();
             self.serve(now, at, request, body, identities, out);
@@ -290,8 +300,8 @@ impl Service {
             conn.end();
         }
         if conn.must_hold(applied) {
-            conn.hold(request.received_us, Waiting::Auth { xid: request.xid, accepted });
-            self.held += 1;
+            let waiting = Waiting::Auth { xid: request.xid, accepted };
+            self.hold(at, request.received_us, waiting, out);
         } else {
             self.answer_auth(now, at, request, accepted, out);
         }
@@ -305,6 +315,13 @@ impl Service {
         }
     }
 
+    /// Lets something wait for the own writes before it. May close the connection.
+    pub(super) fn hold(&mut self, at: u32, received_us: u64, waiting: Waiting, out: &mut impl Outbox) {
+        self.conns.get_mut(at).hold(received_us, waiting);
+        self.held += 1;
+        self.count_unanswered(at, waiting.bytes(), out);
+    }
+
     /// Serves what waited in a connection for writes that are applied now.
     pub(super) fn serve_held(&mut self, now: Now, at: u32, key: ConnKey, out: &mut impl Outbox) {
         let applied = self.tree.last_zxid();
@@ -313,12 +330,13 @@ impl Service {
             let conn = self.conns.get_mut(at);
             let Some(held) = conn.next_ready(applied) else { return };
             self.held -= 1;
+            self.count_answered(at, held.what.bytes(), out);
+            let conn = self.conns.get_mut(at);
             let request = |xid, op| Request { xid, op, received_us: held.received_us };
             match held.what {
                 Waiting::Frame { len, identities } => {
                     let mut frame = std::mem::take(&mut self.held_frame);
                     conn.take_frame(len, &mut frame);
-                    self.count_answered(at, len as usize, out);
                     let mut body = Reader::new(&frame);
                     if let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut body) {
                         self.serve(now, at, request(xid, op), body, identities as usize, out);
@@ -363,17 +381,21 @@ impl Service {
         let conn = self.conns.get_mut(at);
         out.send(conn.key, &self.frame);
         conn.stats.sent += 1;
-        let latency_ms = now.mono_us.saturating_sub(request.received_us) / 1000;
-        conn.stats.answered(request.op, request.xid, zxid, now.mono_ms, latency_ms);
+        let latency_us = now.mono_us.saturating_sub(request.received_us);
+        conn.stats.answered(request.op, request.xid, zxid, now.mono_ms, latency_us / 1000);
+        let kind =
+            if super::write::is_write(request.op) { Observed::UpdateLatency } else { Observed::ReadLatency };
+        self.metrics.record(kind, latency_us);
+        self.metrics.add(Counter::ResponseBytes, self.frame.len() as u64);
         self.counters.count_response(self.frame.len());
-        self.counters.latency.record(latency_ms);
     }
 
-    /// Notes that a request of this many bytes is not answered yet, and stops a connection that sends too many.
+    /// Notes that a request of this many bytes is not answered yet, and stops a connection that sends too many: it
+    /// is asked to pause, and closed if it goes on.
     pub(super) fn count_unanswered(&mut self, at: u32, bytes: usize, out: &mut impl Outbox) {
         let conn = self.conns.get_mut(at);
         conn.unanswered += 1;
-        conn.unanswered_bytes += bytes;
+        conn.unanswered_bytes += bytes + REQUEST_COST;
         if conn.unanswered_bytes > self.options.max_unanswered_bytes {
             self.close_conn(at, out);
         } else if conn.unanswered_bytes > self.options.pause_bytes && !conn.paused {
@@ -386,7 +408,7 @@ impl Service {
     pub(super) fn count_answered(&mut self, at: u32, bytes: usize, out: &mut impl Outbox) {
         let conn = self.conns.get_mut(at);
         conn.unanswered -= 1;
-        conn.unanswered_bytes -= bytes;
+        conn.unanswered_bytes -= bytes + REQUEST_COST;
         if conn.paused && conn.unanswered_bytes <= self.options.pause_bytes / 2 {
             conn.paused = false;
             out.pause(conn.key, false);
@@ -469,6 +491,7 @@ impl Service {
     /// Starts the numbers of the server anew (`srst`).
     pub fn reset_counters(&mut self) {
         let kept = (self.counters.auth_failed, self.counters.expired);
+        self.metrics.reset();
         self.counters = Counters::default();
         (self.counters.auth_failed, self.counters.expired) = kept;
     }

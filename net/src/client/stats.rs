@@ -102,8 +102,6 @@ pub struct Counters {
     pub received: u64,
     /// Frames, events and words sent.
     pub sent: u64,
-    /// Requests, from receipt to reply.
-    pub latency: Latency,
     /// Bytes of the last, smallest and largest reply; `None` before the first.
     pub response_size: Option<(u64, u64, u64)>,
     /// Sessions that expired.

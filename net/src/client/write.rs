@@ -97,10 +97,8 @@ impl Service {
     fn refuse(&mut self, now: Now, at: u32, request: Request, out: &mut impl Outbox) {
         let applied = self.tree.last_zxid();
         let (Request { xid, op, received_us }, code) = (request, Code::SystemError);
-        let conn = self.conns.get_mut(at);
-        if conn.must_hold(applied) {
-            conn.hold(received_us, Waiting::Refused { xid, op, code });
-            self.held += 1;
+        if self.conns.get(at).must_hold(applied) {
+            self.hold(at, received_us, Waiting::Refused { xid, op, code }, out);
         } else {
             self.answer_header(now, at, request, applied, code.raw(), out);
         }
@@ -168,7 +166,7 @@ impl Service {
             time: now.wall_ms,
         };
         let judged = judge(&mut prep, &mut |kind, txn, digest| {
-            let digest = Some(TxnDigest::new(digest));
+            let digest = self.options.digest.then(|| TxnDigest::new(digest));
             log.propose(zxid, &mut |out| encode_into(&TxnHeader { kind, ..header }, txn, digest, out));
         });
         if let Err(code) = judged {

@@ -146,13 +146,7 @@ impl Front {
     }
 
     /// A connection has been accepted: admit it or close it without a word.
-    pub fn accepted(
-        &mut self,
-        ring: &mut Ring,
-        socket: SocketId,
-        peer: SocketAddr,
-        up: &mut impl Upstream,
-    ) {
+    pub fn accepted(&mut self, ring: &mut Ring, socket: SocketId, peer: SocketAddr, up: &mut impl Upstream) {
         if !self.census.admit(peer.ip(), &self.limits) {
             tracing::warn!(%peer, limit = self.limits.per_address, "too many connections, closing");
             ring.close(socket);
@@ -326,7 +320,9 @@ impl Front {
     /// Ends the turn: sends what is due, closes what is over.
     pub fn flush(&mut self, ring: &mut Ring, now_ms: u64, up: &mut impl Upstream) {
         let mut over = std::mem::take(&mut self.scratch);
-        over.extend(self.outputs.due().iter().copied().filter(|&s| self.outputs.unsent(s) > self.limits.max_unsent));
+        over.extend(
+            self.outputs.due().iter().copied().filter(|&s| self.outputs.unsent(s) > self.limits.max_unsent),
+        );
         for slot in over.drain(..) {
             if let Some(input) = self.inputs[slot as usize].as_ref() {
                 let (generation, peer) = (input.generation, input.peer);
@@ -452,3 +448,7 @@ fn take_frames(
     }
     (at, Outcome::Wait)
 }
+
+#[cfg(test)]
+#[path = "front_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
-use glommio::io::{Directory, DmaFile};
+use glommio::io::{Directory, OpenOptions};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
 /// Bytes per zeroing write. Large enough for the disk's sequential rate, small enough to let commits pass.
@@ -65,7 +65,8 @@ impl Housekeeper {
         let (chores, inbox) = async_channel::unbounded();
         let (outbox, reports) = mpsc::channel();
         let (started, is_started) = mpsc::channel();
-        let dir = dir.to_path_buf();
+        // glommio resolves a relative path against descriptor -1, which fails.
+        let dir = std::path::absolute(dir)?;
         let thread = thread::Builder::new().name("housekeeper".into()).spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(256 << 10).make();
             match executor {
@@ -165,7 +166,10 @@ async fn prepare(
 /// Writes `len` zeros under a working name and flushes them.
 async fn zeroed(dir: &Path, len: u64, urgent: bool) -> Result<PathBuf, Trouble> {
     let path = dir.join(UNFINISHED);
-    let file = DmaFile::create(&path).await.map_err(trouble("creating", &path))?;
+    // Readable too: glommio tries the device's polling by reading from the first file it opens there.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).dma_open(&path).await;
+    let file = file.map_err(trouble("creating", &path))?;
     let mut zeros = file.alloc_dma_buffer(CHUNK);
     zeros.as_bytes_mut().fill(0);
     let zeros = Rc::new(zeros);

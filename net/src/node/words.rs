@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ringkeeper_engine::id::SessionId;
 
 use crate::admin::{
-    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, Metrics, NodeView,
+    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, NodeView,
     Settings, Whitelist, Word,
 };
 use crate::client::{ConnView, Now, Service, mode};
@@ -40,14 +40,7 @@ impl Words {
     }
 
     /// The answer to a word; empty means: close without one.
-    pub fn answer(
-        &mut self,
-        now: Now,
-        bytes: [u8; 4],
-        argument: &[u8],
-        service: &mut Service,
-        metrics: &mut Metrics,
-    ) -> Vec<u8> {
+    pub fn answer(&mut self, now: Now, bytes: [u8; 4], argument: &[u8], service: &mut Service) -> Vec<u8> {
         let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
         match admin::admit(word, self.allowed) {
             Admission::Refuse(text) => return text,
@@ -57,21 +50,18 @@ impl Words {
         match admin::effect(word, argument) {
             Effect::None => {}
             Effect::ResetConnections => service.reset_conn_stats(),
-            Effect::ResetServer => {
-                service.reset_counters();
-                metrics.reset();
-            }
+            Effect::ResetServer => service.reset_counters(),
             Effect::SetTraceMask(mask) => self.trace_mask = mask,
             Effect::Incomplete => return Vec::new(),
         }
-        admin::render(word, &self.view(now, word, service, metrics))
+        admin::render(word, &self.view(now, word, service))
     }
 
-    fn view<'a>(&self, now: Now, word: Word, service: &Service, metrics: &'a Metrics) -> NodeView<'a> {
+    fn view<'a>(&self, now: Now, word: Word, service: &'a Service) -> NodeView<'a> {
         let stats = service.stats();
-        let mut view = NodeView::new(metrics, self.settings.clone());
+        let mut view = NodeView::new(&service.metrics, self.settings.clone());
         view.zxid = stats.last_zxid;
-        view.node_count = stats.nodes as u64;
+        view.node_count = stats.nodes;
         view.data_size = stats.data_size;
         view.ephemerals = stats.ephemerals;
         view.watches = stats.watches.total as u64;

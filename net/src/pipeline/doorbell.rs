@@ -8,7 +8,6 @@
 use super::atomics::{AtomicBool, Ordering, fence};
 
 /// One per sleeping loop; shared by everybody who may have to wake it.
-#[derive(Debug)]
 pub struct Doorbell<W> {
     asleep: AtomicBool,
     wake: W,
@@ -43,5 +42,11 @@ impl<W: Fn()> Doorbell<W> {
     /// Called by the loop after its wait.
     pub fn awake(&self) {
         self.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<W> std::fmt::Debug for Doorbell<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doorbell").field("asleep", &self.asleep).finish_non_exhaustive()
     }
 }

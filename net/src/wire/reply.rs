@@ -13,6 +13,9 @@ pub const LENGTH_LEN: usize = 4;
 /// Bytes of length and reply header.
 pub const HEADER_LEN: usize = LENGTH_LEN + 16;
 
+/// Bytes of the longest frame, its length included.
+pub const MAX_LEN: usize = i32::MAX as usize;
+
 /// The events of which a client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
@@ -40,7 +43,7 @@ pub fn begin(frame: &mut Vec<u8>, xid: i32, zxid: Zxid, err: i32) {
     frame.extend_from_slice(&header);
 }
 
-/// Fills in the length. A frame of 2 GiB or more is a bug of the caller, who bounds replies.
+/// Fills in the length. A frame above [`MAX_LEN`] is a bug of the caller, who bounds replies.
 pub fn end(frame: &mut [u8]) {
     let length = i32::try_from(frame.len() - LENGTH_LEN).expect("replies are bounded below 2 GiB");
     frame[..LENGTH_LEN].copy_from_slice(&length.to_be_bytes());

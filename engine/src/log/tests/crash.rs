@@ -135,7 +135,7 @@ fn four_writes_in_flight_survive_every_combination_of_torn_writes() {
         for _ in 0..14 {
             rig.batch(1, random.usize(40..3000));
             rig.housekeep();
-            if random.u8(..) % 3 > 0 {
+            if random.u8(0..3) > 0 {
                 let tags = rig.disk.in_flight();
                 if !tags.is_empty() {
                     rig.disk.complete(tags[random.usize(..tags.len())]);

@@ -5,6 +5,7 @@ mod crash;
 mod cut;
 mod damage;
 mod fail;
+mod fuzz;
 mod stock;
 
 use super::*;

@@ -173,6 +173,26 @@ fn a_connection_that_asks_too_much_is_paused_then_closed() {
 }
 
 #[test]
+fn small_requests_that_wait_are_counted_too() {
+    for request in [ping(), auth("ip", None)] {
+        let mut world = World::with(|options| {
+            options.pause_bytes = 1000;
+            options.max_unanswered_bytes = 10_000;
+        });
+        let client = world.client(0);
+        world.eager = false;
+        world.frame(client.conn, &create("/a", 0));
+        let sent = (0..1000).take_while(|_| {
+            world.frame(client.conn, &request);
+            !world.is_closed(client.conn)
+        });
+        assert!(sent.count() < 200);
+        world.commit_all();
+        assert_eq!(world.service.outstanding(), 0);
+    }
+}
+
+#[test]
 fn writes_without_space_fail_in_their_turn_and_take_no_zxid() {
     use crate::client::Admission;
     let mut world = World::new();

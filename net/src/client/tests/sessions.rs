@@ -217,3 +217,26 @@ fn ephemerals_of_the_session_are_listed() {
     assert_eq!(list(&mut world, client, "/a-"), ["/a-x"]);
     assert_eq!(list(&mut world, other, "/"), [""; 0]);
 }
+
+#[test]
+fn a_session_that_is_ending_is_neither_served_nor_resumed() {
+    let mut world = World::new();
+    let (closing, expiring) = (world.client(0), world.client(1));
+    world.eager = false;
+    world.frame(closing.conn, &close());
+    world.advance(5000);
+    let late = world.resume(2, closing);
+    assert_eq!(world.raw(late.conn)[0][8..20], [0; 12]);
+    assert!(!world.is_closed(closing.conn), "its answer is still to come");
+    world.advance(10_000);
+    world.tick();
+    assert_eq!(world.log.queue.len(), 2, "each session ends once");
+    for request in [create("/a", 0), get("/"), ping()] {
+        world.frame(expiring.conn, &request);
+    }
+    assert_eq!(world.log.queue.len(), 2);
+    world.commit_all();
+    assert_eq!(world.one(closing.conn).err, 0);
+    assert!(world.raw(expiring.conn).is_empty());
+    assert!(world.is_closed(closing.conn) && world.is_closed(expiring.conn));
+}

@@ -1,6 +1,7 @@
 //! What the tree shows through the protocol.
 
 use super::world::*;
+use crate::admin::Observed;
 use crate::wire::op;
 
 fn names(world: &mut World, client: Client, path: &str) -> Vec<String> {
@@ -218,7 +219,11 @@ fn the_numbers_of_a_connection_and_of_the_server_are_kept() {
     let all = world.service.stats();
     assert_eq!((all.counters.received, all.counters.sent, all.outstanding), (3, 3, 0));
     assert_eq!((all.connections, all.sessions, all.last_zxid.raw()), (1, 1, 2));
-    assert!((all.counters.latency.avg_ms() - 10.0 / 3.0).abs() < 1e-9);
+    let latency = world.service.metrics.request_latency();
+    assert_eq!(
+        (latency.min(), latency.max(), world.service.metrics.summary(Observed::UpdateLatency).max()),
+        (0, 5, 5)
+    );
     let word = world.accept(1);
     world.service.answer_word(word, b"imok", &mut world.out);
     assert_eq!(world.raw(word), [b"imok".to_vec()]);

@@ -53,6 +53,16 @@ fn only_exists_leaves_a_watch_where_nothing_is() {
 }
 
 #[test]
+fn who_may_not_read_gets_no_watch() {
+    let (mut world, writer, watcher) = pair();
+    world.ok(writer, create_op(op::CREATE, "/a", None, &[(30, "world", "anyone")], 0));
+    for op in [op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_CHILDREN2] {
+        assert_eq!(world.err(watcher, read(op, "/a", true)), -102);
+    }
+    assert_eq!(world.service.stats().watches.total, 0);
+}
+
+#[test]
 fn setting_a_watch_twice_gives_one_event() {
     let (mut world, writer, watcher) = pair();
     for _ in 0..2 {
@@ -131,6 +141,8 @@ fn set_watches_makes_up_for_what_was_missed_before_its_reply() {
     world.ok(writer, create("/old", 0));
     world.ok(writer, create("/same", 0));
     let since = world.ok(writer, create("/parent", 0)).zxid;
+    world.ok(watcher, set_watches(op::SET_WATCHES, since, &[&["/parent"], &[], &["/parent"]]));
+    world.ok(watcher, path_int(op::REMOVE_WATCHES, "/parent", 3));
     world.ok(writer, set("/old", b"x", -1));
     world.ok(writer, create("/parent/child", 0));
     let lists: &[&[&str]] =
