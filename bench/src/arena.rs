@@ -168,21 +168,29 @@ impl Server {
         Ok(Server { kind, addr, child, log })
     }
 
+    /// The end of what it printed.
+    fn output(&self) -> String {
+        let output = fs::read_to_string(&self.log).unwrap_or_default();
+        let skip = output.len().saturating_sub(2000);
+        output.get(skip..).unwrap_or(&output).trim_end().to_string()
+    }
+
     /// Waits until a session can be opened.
     fn wait(&mut self) -> Result<(), BenchError> {
         let deadline = Instant::now() + Duration::from_secs(START_S);
         loop {
-            if let Ok(session) = Session::open(self.addr) {
-                return session.close();
+            if Session::probe(self.addr).is_ok() {
+                return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                let output = fs::read_to_string(&self.log).unwrap_or_default();
-                let skip = output.len().saturating_sub(2000);
-                let output = output.get(skip..).unwrap_or(&output).to_string();
-                return Err(BenchError::ServerEnded { name: self.kind.name(), status, output });
+                return Err(BenchError::ServerEnded {
+                    name: self.kind.name(),
+                    status,
+                    output: self.output(),
+                });
             }
             if Instant::now() > deadline {
-                let what = format!("{} did not serve on {}", self.kind.name(), self.addr);
+                let what = format!("{} did not serve on {} ({})", self.kind.name(), self.addr, self.output());
                 return Err(BenchError::Timeout { what, seconds: START_S });
             }
             thread::sleep(Duration::from_millis(50));

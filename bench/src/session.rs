@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::error::{BenchError, code_name};
 use crate::wire::{self, Frames, ReplyHeader, WireError};
 
-/// How long an answer may take, in seconds.
-const PATIENCE_S: u64 = 60;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the answer to a first question may take: a server that is starting may swallow one.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in flight while preparing.
 const PIPELINE: usize = 500;
 /// Bytes in flight while preparing: far below what both ends' socket buffers hold, so that neither waits for the
@@ -30,8 +32,16 @@ pub struct Session {
 impl Session {
     /// Connects and opens a session of 30 s.
     pub fn open(peer: SocketAddr) -> Result<Session, BenchError> {
+        Session::open_within(peer, PATIENCE)
+    }
+
+    /// Opens a session and closes it again, without much patience: whether the server serves.
+    pub fn probe(peer: SocketAddr) -> Result<(), BenchError> {
+        Session::open_within(peer, PROBE_PATIENCE)?.close()
+    }
+
+    fn open_within(peer: SocketAddr, patience: Duration) -> Result<Session, BenchError> {
         let socket = |doing| move |source| BenchError::Socket { doing, peer, source };
-        let patience = Duration::from_secs(PATIENCE_S);
         let stream =
             TcpStream::connect_timeout(&peer, Duration::from_secs(10)).map_err(socket("connecting to"))?;
         stream.set_nodelay(true).map_err(socket("configuring the socket to"))?;
