@@ -5,4 +5,8 @@
 
 pub mod id;
 pub mod io;
+pub mod jute;
 pub mod log;
+pub mod store;
+pub mod tree;
+pub mod txn;

@@ -1,1 +1,14 @@
-//! skeleton
+//! What a Ringkeeper node says: the client protocol, its configuration, its core loops.
+//!
+//! Start reading at [`node`], which owns the loops, and at [`client`], which answers requests.
+
+// The doorbell is compiled a second time, against loom's atomics.
+#![cfg_attr(test, allow(clippy::duplicate_mod))]
+
+pub mod admin;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod node;
+pub mod pipeline;
+pub mod wire;

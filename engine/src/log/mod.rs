@@ -222,6 +222,11 @@ impl Log {
         Durable::mint(self.durable.zxid)
     }
 
+    /// The last transaction handed to the disk.
+    pub fn sealed(&self) -> Zxid {
+        self.sealed.zxid
+    }
+
     /// The last transaction appended.
     pub fn appended(&self) -> Zxid {
         self.appended

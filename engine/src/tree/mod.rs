@@ -1,0 +1,206 @@
+//! The znodes: what every transaction changes and every read looks at.
+//!
+//! [`Tree::apply`] gives a transaction exactly the effects it has in the reference, so that replicas stay equal
+//! (their digests are compared on every transaction) and a replay over a state that is already ahead converges to
+//! the same tree. The tree judges nothing: permissions, versions and emptiness were checked by whoever wrote the
+//! transaction. It has no clock and no randomness, does no I/O and never fails: what does not fit is a result.
+//!
+//! Built for memory and for even cost: a leaf takes about 90 bytes over its name and data (`record`, `blocks`,
+//! `index` draw the layout), and no change depends on how deep a node lies or how many siblings it has.
+//!
+//! Callers: the store at replay and the replica loop (apply), the client service (reads, request preparation).
+
+mod acls;
+mod apply;
+mod blocks;
+pub mod digest;
+mod event;
+mod index;
+mod kind;
+mod node;
+mod nodes;
+mod owned;
+mod quota;
+mod record;
+mod slab;
+mod stat;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Applied, DigestCheck, EventKind, OpResult, TreeEvent};
+pub use kind::NodeKind;
+pub use node::Node;
+pub use quota::{Quota, StatsTrack};
+pub use stat::{Stat, StatPersisted};
+
+use crate::id::Zxid;
+use crate::txn::{Acl, AclList};
+use std::sync::Arc;
+
+/// A znode's place in memory: valid until the node is deleted, then given to another. Not to be kept across
+/// [`Tree::apply`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+/// An interned ACL, private to this tree; valid as long as a node uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AclId(u32);
+
+/// The nodes that exist from the beginning and cannot be deleted.
+pub const BUILT_IN: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: slab::Slab<record::Record>,
+    sides: slab::Slab<record::Side>,
+    blocks: blocks::Blocks,
+    index: index::Index,
+    acls: acls::Acls,
+    owned: owned::Owned,
+    root: u32,
+    quota_root: u32,
+    /// Nodes that make their parent a quota; 0 spares every change the search for its quota.
+    quotas: u32,
+    data_size: u64,
+    digest: u64,
+    digest_history: digest::History,
+    digest_mismatches: u64,
+    last_zxid: Zxid,
+    multi_results: Vec<OpResult>,
+}
+
+impl Tree {
+    /// The tree before the first transaction: the [`BUILT_IN`] nodes with empty data and all numbers 0, but for
+    /// `/zookeeper/config` with aversion -1 because its ACL lets the world only read.
+    ///
+    /// `seed` keys the hashes of the lookup tables, against names that are chosen to collide; nothing that can be
+    /// seen from outside depends on it.
+    pub fn new(seed: u64) -> Tree {
+        let mut tree = Tree {
+            nodes: slab::Slab::new(),
+            sides: slab::Slab::new(),
+            blocks: blocks::Blocks::new(),
+            index: index::Index::new(seed),
+            acls: acls::Acls::new(seed),
+            owned: owned::Owned::new(seed),
+            root: slab::NIL,
+            quota_root: slab::NIL,
+            quotas: 0,
+            data_size: 1, // the root's second name, "/"
+            digest: 0,
+            digest_history: digest::History::default(),
+            digest_mismatches: 0,
+            last_zxid: Zxid::ZERO,
+            multi_results: Vec::new(),
+        };
+        let read_only = [Acl::world(Acl::READ)];
+        let mut encoded = Vec::new();
+        let read_only = AclList::encode(&read_only, &mut encoded);
+        let fresh = StatPersisted::default();
+        let (open, empty) = (AclId::OPEN, Some(&b""[..]));
+        let built_in = |tree: &Tree, parent, name, path| nodes::Spot {
+            parent,
+            name,
+            path,
+            hash: tree.index.hash(parent, str::as_bytes(name)),
+        };
+        tree.root = tree.insert_node(built_in(&tree, slab::NIL, "", ""), empty, open, &fresh);
+        let system = built_in(&tree, tree.root, "zookeeper", "/zookeeper");
+        let system = tree.insert_node(system, empty, open, &fresh);
+        let quota = built_in(&tree, system, "quota", "/zookeeper/quota");
+        tree.quota_root = tree.insert_node(quota, empty, open, &fresh);
+        let config = built_in(&tree, system, "config", "/zookeeper/config");
+        let acl = tree.acls.intern(read_only);
+        tree.insert_node(config, empty, acl, &StatPersisted { aversion: -1, ..fresh });
+        tree
+    }
+
+    /// The node at a path; `""` and `"/"` are the root. A path that is not well-formed is not found.
+    pub fn find(&self, path: &str) -> Option<NodeId> {
+        if path.is_empty() || path == "/" {
+            return Some(NodeId(self.root));
+        }
+        let mut at = self.root;
+        let mut rest = path.strip_prefix('/')?.as_bytes();
+        // Components are short: a plain loop finds their ends faster than a searcher that is set up for each.
+        while let Some(end) = rest.iter().position(|&byte| byte == b'/') {
+            at = self.child_of(at, &rest[..end])?;
+            rest = &rest[end + 1..];
+        }
+        self.child_of(at, rest).map(NodeId)
+    }
+
+    /// The child of that name.
+    pub fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
+        self.child_of(parent.0, name.as_bytes()).map(NodeId)
+    }
+
+    /// A look at a node. Panics if there is none under this id.
+    pub fn node(&self, id: NodeId) -> Node<'_> {
+        Node::new(self, id)
+    }
+
+    /// The list behind an ACL's id.
+    pub fn acl(&self, id: AclId) -> &Arc<[Acl]> {
+        self.acls.list(id)
+    }
+
+    /// Distinct ACLs in use.
+    pub fn acl_count(&self) -> usize {
+        self.acls.len()
+    }
+
+    /// Replaces the contents of `out` by the path of a node, `"/"` for the root.
+    pub fn path_of(&self, id: NodeId, out: &mut String) {
+        let mut bytes = std::mem::take(out).into_bytes();
+        let ancestors =
+            || std::iter::successors(Some(self.node(id)), |node| node.parent().map(|id| self.node(id)));
+        let below_root = || ancestors().take_while(|node| node.parent().is_some());
+        let mut end: usize = below_root().map(|node| node.name_bytes().len() + 1).sum();
+        bytes.clear();
+        bytes.resize(end.max(1), b'/');
+        for node in below_root() {
+            let name = node.name_bytes();
+            bytes[end - name.len()..end].copy_from_slice(name);
+            end -= name.len() + 1;
+        }
+        *out = String::from_utf8(bytes).expect("names come from strings");
+    }
+
+    /// The digest of the whole tree, see [`digest`].
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Transactions whose digest was not ours.
+    pub fn digest_mismatches(&self) -> u64 {
+        self.digest_mismatches
+    }
+
+    /// The digests after every 128th transaction, at most the latest 1024, oldest first.
+    pub fn digest_history(&self) -> impl Iterator<Item = (Zxid, u64)> {
+        self.digest_history.entries()
+    }
+
+    /// The newest transaction applied.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// Nodes as the reference counts them: the root twice, because it has two names. 5 in a fresh tree.
+    pub fn node_count(&self) -> u64 {
+        u64::from(self.nodes.live()) + 1
+    }
+
+    /// Bytes of all paths and data as the reference reports them (approximately: it counts UTF-16 units of paths).
+    /// 44 in a fresh tree.
+    pub fn data_size(&self) -> u64 {
+        self.data_size
+    }
+
+    /// One outcome per operation of the multi that was applied last.
+    pub fn multi_results(&self) -> &[OpResult] {
+        &self.multi_results
+    }
+}

@@ -1,0 +1,51 @@
+//! What can be set.
+
+use super::AuthOptions;
+
+/// Settings of a [`super::Service`]. Times are in milliseconds.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The top byte of session ids; 1 for a node that stands alone.
+    pub server_id: u8,
+    /// Width of the buckets in which sessions expire.
+    pub tick_ms: u32,
+    /// The shortest session timeout that is granted.
+    pub min_session_timeout_ms: u32,
+    /// The longest.
+    pub max_session_timeout_ms: u32,
+    /// How long a connection may take to send its ConnectRequest.
+    pub handshake_timeout_ms: u32,
+    /// Providers, super user, whether ACLs count.
+    pub auth: AuthOptions,
+    /// Whether transactions carry the digest of the tree after them.
+    pub digest: bool,
+    /// Whether clients may create nodes with a time to live.
+    pub extended_types: bool,
+    /// Bytes of unanswered requests above which a connection is asked to pause; below half of it, to go on.
+    pub pause_bytes: usize,
+    /// Bytes of unanswered requests above which a connection that did not pause is closed.
+    pub max_unanswered_bytes: usize,
+    /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. At most 2 GiB.
+    pub max_reply_bytes: usize,
+    /// How many sessions one [`super::Service::tick`] ends at most.
+    pub max_expired_per_tick: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            server_id: 1,
+            tick_ms: 3000,
+            min_session_timeout_ms: 6000,
+            max_session_timeout_ms: 60_000,
+            handshake_timeout_ms: 10_000,
+            auth: AuthOptions::default(),
+            digest: true,
+            extended_types: false,
+            pause_bytes: 4 << 20,
+            max_unanswered_bytes: 64 << 20,
+            max_reply_bytes: 1 << 30,
+            max_expired_per_tick: 256,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The replica: everything with a single writer, as the loop that owns it drives it.
+//!
+//! It joins the client service, the log and the housekeeper's reports. What it must never do: wait for anything
+//! but its own ring, or apply (and so answer) a write that the log has not called durable.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
+use ringkeeper_engine::log::{Log, LogError, Space};
+use ringkeeper_engine::txn::TxnError;
+
+use super::housekeeper::{Chore, Housekeeper, Report};
+use super::words::Words;
+use crate::admin::Observed;
+use crate::client::{Admission, FromFront, Now, Outbox, Proposer, Service};
+
+/// Transactions waiting for the disk above which no more requests are read, in bytes.
+const BACKLOG: usize = 8 << 20;
+
+/// What ends a node.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The log can no longer be trusted to keep what it is given.
+    #[error("the log has failed, nothing more will be acknowledged: {0}")]
+    Log(#[from] LogError),
+    /// A transaction came back from our own log unreadable.
+    #[error("applying transaction {zxid}: {source}")]
+    Apply {
+        /// Which.
+        zxid: Zxid,
+        /// What is wrong with it.
+        source: TxnError,
+    },
+    /// The ring is unusable.
+    #[error("the io_uring of a core loop has failed: {0}")]
+    Ring(std::io::Error),
+}
+
+/// Log, service and what lies between them.
+#[derive(Debug)]
+pub struct Replica {
+    service: Service,
+    proposals: Proposals,
+    housekeeper: Housekeeper,
+    volume: FsVolume,
+    words: Words,
+    now: Now,
+    done: Vec<WriteDone>,
+    /// Batches handed to the disk: their last transaction, and when, in microseconds.
+    sealed: VecDeque<(Zxid, u64)>,
+    /// A batch that takes longer to become durable is worth a line.
+    fsync_warning: Duration,
+    /// When the log wants to look at the clock again.
+    log_deadline: Option<u64>,
+}
+
+/// The log as the service sees it.
+#[derive(Debug)]
+struct Proposals {
+    log: Log,
+    /// Bytes appended and not yet durable.
+    backlog: usize,
+    /// A refusal of the log, which ends the node at the end of the event that met it.
+    refused: Option<LogError>,
+}
+
+impl Proposer for Proposals {
+    fn propose(&mut self, zxid: Zxid, encode: &mut dyn FnMut(&mut Vec<u8>)) {
+        let mut len = 0;
+        let appended = self.log.append(zxid, |out| {
+            let before = out.len();
+            encode(out);
+            len = out.len() - before;
+        });
+        match appended {
+            Ok(_) => self.backlog += len,
+            // The zxid is spoken for: nothing that follows could be told apart from a hole.
+            Err(error) => self.refused = self.refused.take().or(Some(error)),
+        }
+    }
+}
+
+impl Replica {
+    /// A replica over a recovered service and log.
+    pub fn new(
+        service: Service,
+        log: Log,
+        volume: FsVolume,
+        housekeeper: Housekeeper,
+        words: Words,
+        fsync_warning: Duration,
+        now: Now,
+    ) -> Replica {
+        Replica {
+            service,
+            proposals: Proposals { log, backlog: 0, refused: None },
+            housekeeper,
+            volume,
+            words,
+            sealed: VecDeque::new(),
+            fsync_warning,
+            now,
+            done: Vec::new(),
+            log_deadline: None,
+        }
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Begins a turn.
+    pub fn begin(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Whether requests should wait until the disk has caught up.
+    pub fn is_overloaded(&self) -> bool {
+        self.proposals.backlog > BACKLOG
+    }
+
+    /// Takes in what a front reports.
+    pub fn event(&mut self, event: FromFront<'_>, out: &mut impl Outbox) {
+        self.service.handle(self.now, event, out, &mut self.proposals);
+        if let FromFront::Word { conn, word, arg } = event {
+            let text = self.words.answer(self.now, word, arg, &mut self.service);
+            self.service.answer_word(conn, &text, out);
+        }
+    }
+
+    /// Takes in what disk, housekeeper and time have brought: applies what is durable and answers it. The ring's
+    /// completions have been taken before.
+    pub fn settle(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
+        self.housekeeping();
+        let mut done = std::mem::take(&mut self.done);
+        ring.reap(&mut done);
+        let mut durable = None;
+        for write in done.drain(..) {
+            durable = self.proposals.log.on_done(write)?.or(durable);
+        }
+        self.done = done;
+        if let Some(durable) = durable {
+            while let Some((zxid, payload)) = self.proposals.log.next_durable() {
+                self.proposals.backlog -= payload.len();
+                self.service
+                    .committed(self.now, zxid, payload, out)
+                    .map_err(|source| Fatal::Apply { zxid, source })?;
+            }
+            self.proposals.log.release(durable.get());
+            self.time_batches(durable.get());
+        }
+        if self.service.next_deadline().is_some_and(|at| at <= self.now.mono_ms) {
+            self.service.tick(self.now, out, &mut self.proposals);
+        }
+        Ok(())
+    }
+
+    /// Hands what was proposed to the disk, at the end of a turn.
+    pub fn seal(&mut self, ring: &mut Ring) -> Result<(), Fatal> {
+        if let Some(error) = self.proposals.refused.take() {
+            return Err(error.into());
+        }
+        let log = &mut self.proposals.log;
+        log.seal(ring)?;
+        let sealed = log.sealed();
+        if self.sealed.back().map_or(log.durable().get(), |last| last.0) < sealed {
+            self.sealed.push_back((sealed, self.now.mono_us));
+        }
+        self.log_deadline = log.tick(self.now.mono_ms, ring)?;
+        let admission = match log.space() {
+            Space::Ok => Admission::Open,
+            Space::Reserve => Admission::SessionsOnly,
+            Space::None => Admission::Closed,
+        };
+        self.service.set_write_admission(admission);
+        while let Some(wanted) = log.segment_wanted() {
+            self.housekeeper.ask(Chore::Prepare {
+                name: wanted.name,
+                len: wanted.len,
+                recycle: wanted.recycle_from,
+                urgent: admission != Admission::Open,
+            });
+        }
+        while let Some(name) = log.removal_wanted() {
+            self.housekeeper.ask(Chore::Remove(name));
+        }
+        Ok(())
+    }
+
+    /// Measures how long the batches up to `durable` took.
+    fn time_batches(&mut self, durable: Zxid) {
+        while let Some((_, at)) = self.sealed.pop_front_if(|(last, _)| *last <= durable) {
+            let took_us = self.now.mono_us.saturating_sub(at);
+            self.service.metrics.record(Observed::FsyncTime, took_us);
+            if u128::from(took_us) > self.fsync_warning.as_micros() {
+                tracing::warn!(took_ms = took_us / 1000, "a log write took long to become durable");
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        while let Ok(report) = self.housekeeper.reports.try_recv() {
+            match report {
+                Report::Prepared(name) => self.proposals.log.segment_prepared(&name),
+                Report::Trouble(text) => tracing::error!("the housekeeper will try again: {text}"),
+            }
+        }
+    }
+
+    /// When the loop must turn at the latest.
+    pub fn next_deadline(&self) -> Option<u64> {
+        [self.service.next_deadline(), self.log_deadline].into_iter().flatten().min()
+    }
+
+    /// Whether everything proposed is durable and answered.
+    pub fn is_settled(&self) -> bool {
+        self.proposals.log.is_idle()
+    }
+
+    /// Ends the log in good order.
+    pub fn close(self) -> Result<(), Fatal> {
+        drop(self.housekeeper);
+        self.proposals.log.close(&self.volume).map_err(Fatal::Log)
+    }
+}

@@ -1,0 +1,172 @@
+//! Answers four-letter words: gathers what a word shows and lets `admin` render it.
+//!
+//! Called by the replica loop, which owns everything there is to show. A word costs what it prints: lists are
+//! gathered only for the words that list.
+
+use std::path::{Path, PathBuf};
+
+use ringkeeper_engine::id::SessionId;
+
+use crate::admin::{
+    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, NodeView,
+    Settings, Whitelist, Word,
+};
+use crate::client::{ConnView, Now, Service, mode};
+use crate::wire::op;
+
+/// What words need beside the service.
+#[derive(Debug)]
+pub struct Words {
+    allowed: Whitelist,
+    settings: Settings,
+    environment: Environment,
+    /// Where data and log live, for the sizes in `conf` and `dirs`.
+    directories: [PathBuf; 2],
+    trace_mask: i64,
+    started_ms: u64,
+}
+
+impl Words {
+    /// Words of a node that serves from `now` on.
+    pub fn new(allowed: Whitelist, settings: Settings, now: Now) -> Words {
+        Words {
+            allowed,
+            directories: [settings.data_dir.clone(), settings.data_log_dir.clone()],
+            settings,
+            environment: Environment::gather(),
+            trace_mask: 306,
+            started_ms: now.mono_ms,
+        }
+    }
+
+    /// The answer to a word; empty means: close without one.
+    pub fn answer(&mut self, now: Now, bytes: [u8; 4], argument: &[u8], service: &mut Service) -> Vec<u8> {
+        let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
+        match admin::admit(word, self.allowed) {
+            Admission::Refuse(text) => return text,
+            Admission::Close => return Vec::new(),
+            Admission::Answer => {}
+        }
+        match admin::effect(word, argument) {
+            Effect::None => {}
+            Effect::ResetConnections => service.reset_conn_stats(),
+            Effect::ResetServer => service.reset_counters(),
+            Effect::SetTraceMask(mask) => self.trace_mask = mask,
+            Effect::Incomplete => return Vec::new(),
+        }
+        admin::render(word, &self.view(now, word, service))
+    }
+
+    fn view<'a>(&self, now: Now, word: Word, service: &'a Service) -> NodeView<'a> {
+        let stats = service.stats();
+        let mut view = NodeView::new(&service.metrics, self.settings.clone());
+        view.zxid = stats.last_zxid;
+        view.node_count = stats.nodes;
+        view.data_size = stats.data_size;
+        view.ephemerals = stats.ephemerals;
+        view.watches = stats.watches.total as u64;
+        view.data_watches = DataWatches {
+            connections: stats.watches.data_conns as u64,
+            paths: stats.watches.data_paths as u64,
+            pairs: stats.watches.data as u64,
+        };
+        view.sessions = stats.sessions as u64;
+        view.connection_count = stats.connections as u64;
+        view.packets_received = stats.counters.received;
+        view.packets_sent = stats.counters.sent;
+        view.outstanding = stats.outstanding as u64;
+        view.uptime_ms = now.mono_ms - self.started_ms;
+        view.response_sizes = stats.counters.response_size.map(|(last, min, max)| [last, min, max]);
+        view.auth_failures = stats.counters.auth_failed;
+        view.trace_mask = self.trace_mask;
+        match word {
+            Word::Mntr => view.descriptors = admin::file_descriptors(),
+            Word::Conf | Word::Dirs => {
+                view.directory_sizes = [0, 1].map(|i| files_below(&self.directories[i]));
+            }
+            Word::Envi => view.environment = self.environment.clone(),
+            Word::Stat | Word::Cons => view.connections = service.conns().map(connection).collect(),
+            Word::Dump => {
+                let wall = |mono_ms: u64| now.wall_ms + (mono_ms as i64 - now.mono_ms as i64);
+                let due = service.sessions().filter_map(|(id, _, due)| Some((wall(due?), id)));
+                view.session_buckets = buckets(due);
+                view.ephemeral_paths = ephemerals(service);
+            }
+            Word::Wchc | Word::Wchp => view.watched_paths = watched(service),
+            Word::Hash => view.digests = service.tree().digest_history().collect(),
+            _ => {}
+        }
+        view
+    }
+}
+
+fn connection(conn: ConnView) -> Connection {
+    let stats = conn.stats;
+    Connection {
+        peer: conn.peer,
+        interest: u8::from(conn.session.is_some()),
+        queued: conn.queued as u64,
+        received: stats.received,
+        sent: stats.sent,
+        session: conn.session.map(|(id, timeout_ms)| ConnectionSession {
+            id,
+            last_operation: stats.last_op.map_or("NA", op::tag),
+            established_ms: stats.established_ms,
+            timeout_ms: timeout_ms as i32,
+            last_cxid: i64::from(stats.last_cxid),
+            last_zxid: stats.last_zxid,
+            last_response_ms: stats.last_response_ms,
+            last_latency: stats.last_latency_ms,
+            min_latency: stats.latency.min_ms(),
+            average_latency: stats.latency.avg_ms() as u64,
+            max_latency: stats.latency.max_ms(),
+        }),
+    }
+}
+
+/// Sessions by the millisecond they expire at, earliest first.
+fn buckets(due: impl Iterator<Item = (i64, SessionId)>) -> Vec<Bucket<SessionId>> {
+    let mut due: Vec<_> = due.collect();
+    due.sort_unstable();
+    due.chunk_by(|a, b| a.0 == b.0)
+        .map(|same| Bucket { expires_ms: same[0].0, members: same.iter().map(|&(_, id)| id).collect() })
+        .collect()
+}
+
+fn ephemerals(service: &Service) -> Vec<(SessionId, Vec<String>)> {
+    let tree = service.tree();
+    let paths = |owner| {
+        let path = |node| {
+            let mut path = String::new();
+            tree.path_of(node, &mut path);
+            path
+        };
+        tree.ephemerals_of(owner).map(path).collect()
+    };
+    tree.ephemeral_owners().into_iter().map(|owner| (owner, paths(owner))).collect()
+}
+
+/// Paths with a data watch, by session.
+fn watched(service: &Service) -> Vec<(SessionId, Vec<String>)> {
+    let mut watched: Vec<(SessionId, Vec<String>)> = Vec::new();
+    for (session, path, _) in service.watches().filter(|&(_, _, modes)| modes & mode::DATA_TABLE != 0) {
+        match watched.last_mut().filter(|(last, _)| *last == session) {
+            Some((_, paths)) => paths.push(path.to_owned()),
+            None => watched.push((session, vec![path.to_owned()])),
+        }
+    }
+    watched
+}
+
+/// Bytes of all files below a directory; what cannot be read counts nothing.
+fn files_below(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => files_below(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
