@@ -1,7 +1,7 @@
 //! Runs a script against the node and, as a check on the script, against Apache ZooKeeper.
 
-/// Makes two tests of each script, which is a function of a [`Server`](crate::node::Server):
-/// `ringkeeper::script` and `reference::script`. The brackets name the tools both need.
+/// Makes three tests of each script, which is a function of a [`Server`](crate::node::Server): `ringkeeper::script`,
+/// `fronts::script` and `reference::script`. The brackets name the tools both need.
 #[macro_export]
 macro_rules! on_both {
     ($($script:ident [$($tool:ident)*];)*) => {
@@ -11,6 +11,15 @@ macro_rules! on_both {
             fn $script() {
                 if $crate::tool::requires(&[$($crate::tool::Tool::$tool),*]) {
                     super::$script($crate::node::Server::Ringkeeper);
+                }
+            })*
+        }
+        /// The scripts on the same with front loops.
+        mod fronts {
+            $(#[test]
+            fn $script() {
+                if $crate::tool::requires(&[$($crate::tool::Tool::$tool),*]) {
+                    super::$script($crate::node::Server::Fronts);
                 }
             })*
         }

@@ -116,7 +116,7 @@ pub fn attack(server: Server, extra: &[&str], received: u64, script: impl FnOnce
     script(&node, &bystander);
     bystander.gets_on();
     newcomer_is_served(&node);
-    if server == Server::Ringkeeper {
+    if server != Server::Apache {
         // A Java heap grows as it likes.
         memory.grew_at_most(received);
     }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client::{Client, Failure, Reply};
 use crate::wire::{Body, Fields, code, op};
@@ -246,23 +247,19 @@ pub fn write_during(
     window: usize,
     during: impl FnOnce(&dyn Fn() -> usize),
 ) -> Vec<Record> {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let acked: Vec<AtomicUsize> = (0..writers).map(|_| AtomicUsize::new(0)).collect();
+    // All connect before anything happens to the server.
+    let connect = |i| Writer::connect(addr, &format!("/{label}-{i}"), window).expect("connecting a writer");
+    let writers: Vec<Writer> = (0..writers).map(connect).collect();
+    let acked: Vec<AtomicUsize> = writers.iter().map(|_| AtomicUsize::new(0)).collect();
     std::thread::scope(|scope| {
-        let handles: Vec<_> = acked
-            .iter()
-            .enumerate()
-            .map(|(i, acked)| {
-                let prefix = format!("/{label}-{i}");
-                scope.spawn(move || {
-                    let writer = Writer::connect(addr, &prefix, window).expect("connecting a writer");
-                    writer.run(|record| {
-                        acked.store(record.acked.len(), Ordering::Relaxed);
-                        false
-                    })
-                })
+        let run = |(writer, acked): (Writer, &AtomicUsize)| {
+            writer.run(|record| {
+                acked.store(record.acked.len(), Ordering::Relaxed);
+                false
             })
-            .collect();
+        };
+        let handles: Vec<_> =
+            writers.into_iter().zip(&acked).map(|one| scope.spawn(move || run(one))).collect();
         during(&|| acked.iter().map(|a| a.load(Ordering::Relaxed)).sum());
         handles.into_iter().map(|h| h.join().expect("a writer panicked")).collect()
     })

@@ -19,8 +19,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Which server a script runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
-    /// The node of this workspace.
+    /// The node of this workspace, everything in one loop.
     Ringkeeper,
+    /// The same with two front loops beside the replica loop.
+    Fronts,
     /// Debian's Apache ZooKeeper: the check on the tests themselves.
     Apache,
 }
@@ -29,7 +31,7 @@ impl Server {
     /// A command that starts the server with this configuration file.
     pub fn command(self, config: &Path) -> Command {
         match self {
-            Server::Ringkeeper => {
+            Server::Ringkeeper | Server::Fronts => {
                 let mut command = Command::new(ringkeeper());
                 command.arg("serve").arg(config);
                 command
@@ -121,9 +123,11 @@ impl Node {
             addr.ip()
         );
         config.push_str("4lw.commands.whitelist=*\n");
-        if server == Server::Apache {
-            config.push_str("admin.enableServer=false\n");
-        }
+        config.push_str(match server {
+            Server::Ringkeeper => "",
+            Server::Fronts => "ringkeeper.fronts=2\n",
+            Server::Apache => "admin.enableServer=false\n",
+        });
         for line in extra {
             config.push_str(line);
             config.push('\n');

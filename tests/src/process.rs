@@ -14,6 +14,11 @@ impl Process {
         Process { pid }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Resident memory in bytes (`/proc/PID/statm`, second field, in pages).
     pub fn rss(&self) -> u64 {
         self.statm(1)
@@ -54,5 +59,23 @@ impl Process {
     fn read(&self, what: &str) -> String {
         let path = format!("/proc/{}/{what}", self.pid);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("reading {path}: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Process;
+
+    #[test]
+    fn processor_time_and_memory_of_a_busy_process_grow() {
+        let this = Process::new(std::process::id());
+        let (before, start, rss) = (this.cpu_time(), Instant::now(), this.rss());
+        let ballast = vec![1u8; 100 << 20];
+        assert!(std::hint::black_box(&ballast).len() as u64 <= this.rss().saturating_sub(rss) + (20 << 20));
+        while this.cpu_time() - before < Duration::from_millis(50) {
+            assert!(start.elapsed() < Duration::from_secs(60), "a busy loop takes no time");
+        }
     }
 }

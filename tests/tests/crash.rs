@@ -21,6 +21,9 @@ fn some_load(rng: &mut fastrand::Rng, acked: &dyn Fn() -> usize, at_least: usize
     std::thread::sleep(Duration::from_micros(rng.u64(..30_000)));
 }
 
+/// With segments of little more than 2 MiB the load of a few rounds rolls through several.
+const SMALL_SEGMENTS: &str = "ringkeeper.logSegmentBytes=2162688";
+
 fn every_acknowledged_write_survives_kills(server: Server) {
     // The reference needs a second to start: it only has to show that the script is right.
     let rounds = if server == Server::Apache { 2 } else { 20 };
@@ -50,6 +53,54 @@ fn every_acknowledged_write_survives_kills(server: Server) {
     println!("{acked} acknowledged writes over {rounds} kills");
 }
 
+/// Recovery itself may be killed, at any moment and often, and then must still find the same.
+fn recovery_survives_kills(server: Server) {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut node = Node::start(server, &[SMALL_SEGMENTS]);
+    let written = write_during(node.addr(), "w", 6, 24, |acked| {
+        some_load(&mut rng, acked, 6000);
+        node.kill();
+    });
+    let kills = if server == Server::Apache { 2 } else { 20 };
+    for _ in 0..kills {
+        node.spawn(server.command(&node.config()));
+        std::thread::sleep(Duration::from_micros(rng.u64(..60_000)));
+        node.kill();
+    }
+    node.launch();
+    let mut client = node.client();
+    for record in &written {
+        record.verify(&mut client).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+fn segments_roll_under_load_and_kills(server: Server) {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut node = Node::start(server, &[SMALL_SEGMENTS]);
+    let mut records: Vec<Record> = Vec::new();
+    for round in 0..3 {
+        records.extend(write_during(node.addr(), &format!("r{round}"), 8, 64, |acked| {
+            some_load(&mut rng, acked, 12_000);
+            node.kill();
+        }));
+        node.launch();
+    }
+    let mut client = node.client();
+    for record in &records {
+        record.verify(&mut client).unwrap_or_else(|e| panic!("{e}"));
+    }
+    if server != Server::Apache {
+        let files = std::fs::read_dir(node.data()).expect("reading the data directory");
+        let segments =
+            files.flatten().filter(|f| f.file_name().to_string_lossy().starts_with("log.")).count();
+        assert!(segments > 4, "{segments} segments: the load was too small to roll");
+    }
+}
+
 fn session_and_ephemeral_survive_a_kill(server: Server) {
     let mut node = Node::start(server, &[]);
     let mut client = node.client();
@@ -71,5 +122,7 @@ fn session_and_ephemeral_survive_a_kill(server: Server) {
 
 on_both! {
     every_acknowledged_write_survives_kills [];
+    recovery_survives_kills [];
+    segments_roll_under_load_and_kills [];
     session_and_ephemeral_survive_a_kill [];
 }

@@ -5,10 +5,11 @@
 //! and by the housekeeper, never by a core loop.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
@@ -17,6 +18,8 @@ use super::{AlignedBuf, BLOCK, FileEntry, Volume};
 /// Unit of reading, writing and zeroing, in bytes.
 const CHUNK: usize = 1 << 20;
 
+/// How long to wait for the writes of a process that was killed.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Name of the lock file. No volume lists it.
 const LOCK: &str = "lock";
 
@@ -50,7 +53,7 @@ pub struct FsVolume {
     /// Whether the warning that O_DIRECT is refused was given.
     warned: AtomicBool,
     /// The open lock file; closing it releases the lock.
-    _lock: File,
+    lock: File,
 }
 
 impl FsVolume {
@@ -71,19 +74,33 @@ impl FsVolume {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .map_err(failed("opening", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+        let waiting = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(failed("locking", &path)(source)),
+            }
+            let mut text = String::new();
+            let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
+            let holder = read.ok().and_then(|_| text.trim().parse().ok());
+            // A holder that was killed may still have writes on their way to the disk: see `Ring::hold`.
+            let dead = holder.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists());
+            if !dead || waiting.elapsed() > PATIENCE {
                 return Err(VolumeError::Locked { dir: dir.to_owned(), holder });
             }
-            Err(TryLockError::Error(source)) => return Err(failed("locking", &path)(source)),
+            std::thread::sleep(Duration::from_millis(2));
         }
         // Only a hint for the message above: the lock is what counts.
-        let noted = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let noted = lock.rewind().and_then(|()| lock.set_len(0));
+        let noted = noted.and_then(|()| writeln!(lock, "{}", std::process::id()));
         noted.map_err(failed("writing", &path))?;
-        Ok(FsVolume { dir: dir.to_owned(), warned: AtomicBool::new(false), _lock: lock })
+        Ok(FsVolume { dir: dir.to_owned(), warned: AtomicBool::new(false), lock })
+    }
+
+    /// The lock, to be held by whatever may still write after the end of the process: see `Ring::hold`.
+    pub fn lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
     }
 
     fn file(&self, name: &str) -> io::Result<PathBuf> {

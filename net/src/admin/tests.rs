@@ -254,7 +254,7 @@ fn envi_has_the_keys_of_the_reference_in_its_order() {
     view.environment = Environment {
         host_name: "node1".into(),
         kernel: "6.18.0".into(),
-        user: ["zk".into(), "/home/zk".into(), "/".into()],
+        user: ["zk".into(), "/var/lib/zk".into(), "/".into()],
         memory: [5 << 20, 7 << 20, 3 << 20],
     };
     let text = answer(Word::Envi, &view);

@@ -17,7 +17,7 @@
 //! | `read`, `rewatch` | everything that is answered from the tree |
 //! | `session`, `conn`, `watch` | the tables |
 //! | `acl`, `auth`, `path`, `password` | rules |
-//! | `stats` | numbers for the monitoring words |
+//! | `stats`, `monitor` | numbers for the monitoring words |
 
 mod acl;
 mod auth;
@@ -25,6 +25,7 @@ mod commit;
 mod conn;
 mod connect;
 pub mod fuzz;
+mod monitor;
 mod options;
 pub mod password;
 mod path;

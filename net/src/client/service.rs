@@ -15,7 +15,7 @@ use super::conn::{Conn, Conns, Phase, Waiting};
 use super::pending::Pending;
 use super::session::Sessions;
 use super::watch::Watches;
-use super::{ConnKey, ConnView, Counters, FromFront, Now, Options, Outbox, Proposer, ServiceStats, auth};
+use super::{ConnKey, Counters, FromFront, Now, Options, Outbox, Proposer, auth};
 use crate::admin::{Counter, Metrics, Observed};
 use crate::wire::request::{Auth, RequestHeader};
 use crate::wire::{Code, op, reply};
@@ -431,76 +431,6 @@ impl Service {
             if session.conn == Some(conn.key) {
                 session.conn = None;
             }
-        }
-    }
-}
-
-/// For the monitoring words and the metrics.
-impl Service {
-    /// Numbers of the whole. Walks over all watches.
-    pub fn stats(&self) -> ServiceStats {
-        ServiceStats {
-            counters: self.counters,
-            outstanding: self.outstanding(),
-            connections: self.conns.len(),
-            sessions: self.sessions.len(),
-            watches: self.watches.counts(),
-            ephemerals: self.tree.ephemeral_count(),
-            nodes: self.tree.node_count(),
-            data_size: self.tree.data_size(),
-            last_zxid: self.tree.last_zxid(),
-            digest_mismatches: self.tree.digest_mismatches(),
-        }
-    }
-
-    /// Requests received and not answered.
-    pub fn outstanding(&self) -> usize {
-        self.in_flight.len() + self.held
-    }
-
-    /// All connections, in no particular order.
-    pub fn conns(&self) -> impl Iterator<Item = ConnView> {
-        self.conns.iter().map(|(_, conn)| {
-            let session = conn.session().map(|slot| self.sessions.get(slot));
-            ConnView {
-                peer: conn.peer,
-                queued: conn.unanswered,
-                session: session.map(|session| (session.id, session.timeout_ms)),
-                stats: conn.stats,
-            }
-        })
-    }
-
-    /// All sessions: id, timeout in milliseconds, and when it is due in milliseconds of the monotonic clock.
-    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, u32, Option<u64>)> {
-        self.sessions.iter().map(|session| (session.id, session.timeout_ms, session.due()))
-    }
-
-    /// All watches: session, path, and [`super::mode`]s.
-    pub fn watches(&self) -> impl Iterator<Item = (SessionId, &str, u8)> {
-        self.conns.iter().filter_map(|(at, conn)| Some((at, self.sessions.get(conn.session()?).id))).flat_map(
-            |(at, session)| self.watches.of_conn(at).map(move |(path, modes)| (session, path, modes)),
-        )
-    }
-
-    /// The tree, to look at.
-    pub fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    /// Starts the numbers of the server anew (`srst`).
-    pub fn reset_counters(&mut self) {
-        let kept = (self.counters.auth_failed, self.counters.expired);
-        self.metrics.reset();
-        self.counters = Counters::default();
-        (self.counters.auth_failed, self.counters.expired) = kept;
-    }
-
-    /// Starts the numbers of all connections anew (`crst`).
-    pub fn reset_conn_stats(&mut self) {
-        for conn in self.conns.iter_mut() {
-            let established_ms = conn.stats.established_ms;
-            conn.stats = super::ConnStats::new(established_ms);
         }
     }
 }

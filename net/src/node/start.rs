@@ -3,6 +3,7 @@
 //! Each loop makes its ring on its own thread (a ring belongs to its thread), hands out its waker and receives
 //! the parts that join it to the others. The replica loop recovers the data first; only then do fronts accept.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -87,14 +88,17 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
     let census = Arc::new(Census::default());
     let pipe_bytes = PIPE.max(2 * limits.max_frame + 1024);
 
+    let lock = || volume.lock().map_err(ServeError::system("sharing the lock of the data directory"));
     let (serving_now, serving) = mpsc::channel();
+    let mut locks = (0..fronts).map(|_| lock()).collect::<Result<Vec<_>, _>>()?;
     let replica = {
         let (config, stop) = (config.clone(), stop.clone());
         let mut options = RingOptions::default();
         if fronts > 0 {
             options.receive_buffers = 0;
         }
-        spawn("replica", cores.first().copied(), options, on_end.clone(), move |ring, parts| {
+        let lock = lock()?;
+        spawn("replica", cores.first().copied(), options, lock, on_end.clone(), move |ring, parts| {
             let replica = recover(&config, volume, address, &ring, clock)?;
             let _ = serving_now.send(());
             match parts {
@@ -128,7 +132,14 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
             Ok(FrontLoop { ring, front, up, answers, bell, clock, stop }.run(listener)?)
         };
         let core = cores.get(index + 1).copied();
-        let front = spawn(&name, core, RingOptions::default(), on_end.clone(), body)?;
+        let front = spawn(
+            &name,
+            core,
+            RingOptions::default(),
+            locks.pop().expect("one for each front"),
+            on_end.clone(),
+            body,
+        )?;
         let bell = link::bell(front.waker.clone());
         let ((up, up_reader), (down, answers)): ((PipeWriter, PipeReader), _) =
             (pipe(pipe_bytes), pipe(pipe_bytes));
@@ -189,14 +200,14 @@ fn spawn<P: Send + 'static>(
     name: &str,
     core: Option<usize>,
     options: RingOptions,
+    lock: File,
     on_end: impl Fn() + Send + 'static,
     body: impl FnOnce(Ring, P) -> Result<(), ServeError> + Send + 'static,
 ) -> Result<Spawned<P>, ServeError> {
     let (parts, inbox) = mpsc::channel();
     let (ready, is_ready) = mpsc::channel();
     let run = move || {
-        let made = pin(core).and_then(|()| Ok(Ring::with_options(&options)?));
-        let ring = match made {
+        let ring = match make_ring(core, &options, lock) {
             Ok(ring) => ring,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -213,6 +224,14 @@ fn spawn<P: Send + 'static>(
     let thread = thread.map_err(ServeError::system(format!("starting the thread {name}")))?;
     let waker = is_ready.recv().expect("a loop reports its ring or why it has none")?;
     Ok(Spawned { waker, parts, thread })
+}
+
+/// Makes a loop's ring, on the loop's own thread. The lock of the data directory outlives it.
+fn make_ring(core: Option<usize>, options: &RingOptions, lock: File) -> Result<Ring, ServeError> {
+    pin(core)?;
+    let mut ring = Ring::with_options(options)?;
+    ring.hold(lock).map_err(ServeError::system("holding the lock of the data directory"))?;
+    Ok(ring)
 }
 
 /// Binds the calling thread to a core.

@@ -103,6 +103,11 @@ impl Files {
         };
         let metadata = file.metadata()?;
         let len = metadata.is_file().then_some(metadata.len());
+        self.keep(queue, file, len)
+    }
+
+    /// Puts a file into a slot and, if there is one, into the kernel's table.
+    fn keep(&mut self, queue: &Queue, file: File, len: Option<u64>) -> io::Result<FileId> {
         let descriptor = file.as_raw_fd();
         let key = self.attached.insert(Attached { file, fixed: false, len, in_flight: 0, detached: false });
         let Some(id) = file_id(key) else {
@@ -270,6 +275,17 @@ impl WriteBuffers {
             .rw_flags(flags)
             .build(),
         }
+    }
+}
+
+impl Ring {
+    /// Keeps `file` open for as long as the kernel works for this ring, even after the end of the process.
+    ///
+    /// After a SIGKILL the kernel takes a ring down in its own time: writes that were in flight still reach the
+    /// disk, and listening sockets stay bound. The table of registered files goes last, so whoever waits for the
+    /// lock on a file held here has waited for all of that.
+    pub fn hold(&mut self, file: File) -> io::Result<()> {
+        self.files.keep(&self.queue, file, None).map(drop)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Who may do what, and what getACL shows.
+
 use ringkeeper_engine::jute::{put_buffer, put_i32};
 
 use super::world::*;

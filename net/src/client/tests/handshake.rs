@@ -1,3 +1,5 @@
+//! Connecting: new, resumed and dead sessions.
+
 use ringkeeper_engine::id::SessionId;
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! Multi: all or nothing, and its results.
+
 use ringkeeper_engine::jute::{put_bool, put_buffer, put_i32, put_ustring};
 
 use super::world::*;

@@ -1,3 +1,5 @@
+//! How sessions live, expire and end.
+
 use ringkeeper_engine::id::SessionId;
 use ringkeeper_engine::tree::Tree;
 

@@ -1,3 +1,5 @@
+//! Who is told of what, when and how often.
+
 use super::world::*;
 use crate::wire::op;
 

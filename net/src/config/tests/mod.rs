@@ -1,3 +1,5 @@
+//! What a zoo.cfg becomes, and what is said about it.
+
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use super::*;
