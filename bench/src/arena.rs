@@ -39,7 +39,7 @@ pub struct ArenaArgs {
     /// Who takes part. Ratios are the first to each other.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Ringkeeper, Kind::Apache, Kind::Bare])]
     pub with: Vec<Kind>,
-    /// WORKLOAD:CONNECTIONSxWINDOW[@RATE], once per load.
+    /// `WORKLOAD:CONNECTIONSxWINDOW[@RATE]`, once per load.
     #[arg(long, default_values = ["set:1x1", "set:100x10", "get:32x16", "set:32x1"])]
     pub case: Vec<Case>,
     /// How often each server is measured under each load.

@@ -130,7 +130,7 @@ pub struct CompareArgs {
     /// NAME=HOST:PORT[,HOST:PORT...], once per server or ensemble. Ratios are the first to each other.
     #[arg(long, required = true)]
     pub spec: Vec<Spec>,
-    /// WORKLOAD:CONNECTIONSxWINDOW[@RATE], once per load.
+    /// `WORKLOAD:CONNECTIONSxWINDOW[@RATE]`, once per load.
     #[arg(long, default_values = ["set:1x1", "set:100x10", "get:32x16", "set:32x1"])]
     pub case: Vec<Case>,
     /// How often each server is measured under each load.

@@ -283,6 +283,26 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_read_only_under_its_own_id_and_seed() {
+        let (id, other) = (7, 8);
+        let mut buf = vec![0x55; BLOCK];
+        let header =
+            BatchHeader { segment_id: id, payload_len: 100, record_count: 1, seq: 1, ..Zeroable::zeroed() };
+        let header = header.seal(seed_of(id), &mut buf);
+        assert_eq!(BatchHeader::read(id, seed_of(id), &buf), Some(header));
+        assert_eq!(BatchHeader::read(other, seed_of(other), &buf), None);
+        // Not even with the right id in its place, which could be guessed, is it believed without the seed.
+        let header = BatchHeader { segment_id: other, ..header }.seal(seed_of(id), &mut buf);
+        assert_eq!(BatchHeader::read(other, seed_of(other), &buf), None);
+        assert_ne!(crc32c_append(seed_of(other), &buf[BATCH_HEADER..164]), header.payload_crc);
+        for at in 0..BATCH_HEADER {
+            let mut hurt = buf.clone();
+            hurt[at] ^= 1;
+            assert_eq!(BatchHeader::read(other, seed_of(id), &hurt), None, "byte {at}");
+        }
+    }
+
+    #[test]
     fn a_record_shorter_than_it_says_is_none() {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&(CREATE_SESSION.len() as u32).to_le_bytes());

@@ -18,8 +18,6 @@ use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 const CHUNK: usize = 256 * 1024;
 /// Pause after a chunk once the node serves, so that zeroing takes a share of the disk, not all of it.
 const PACE: Duration = Duration::from_micros(500);
-/// How long to wait before a chore that failed (usually for lack of space) is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// Name of a segment while it is being zeroed; a leftover is removed.
 const UNFINISHED: &str = "preparing";
 
@@ -46,8 +44,11 @@ pub enum Chore {
 pub enum Report {
     /// The segment of this name is durable under its name and ready.
     Prepared(String),
-    /// A chore failed and is tried again; the text says what and why.
-    Trouble(String),
+    /// The segment could not be made; the text says what was being done, to which file, and why not. It is not
+    /// tried again under this name: after a failed flush nothing is known of what is durable.
+    Failed(String, String),
+    /// A file could not be removed. The next start finds it.
+    Kept(String),
 }
 
 /// The handle of the replica loop. Dropping it ends the thread after the chore in hand.
@@ -109,29 +110,20 @@ async fn run(
     ring_bell: impl Fn(),
 ) {
     while let Ok(chore) = inbox.recv().await {
-        loop {
-            let outcome = match &chore {
-                Chore::Prepare { name, len, recycle, urgent } => {
-                    prepare(&dir, name, *len, recycle.as_deref(), *urgent)
-                        .await
-                        .map(|()| Some(Report::Prepared(name.clone())))
-                }
-                Chore::Remove(name) => remove(&dir, name).await.map(|()| None),
-            };
-            let (report, done) = match outcome {
-                Ok(report) => (report, true),
-                Err(text) => (Some(Report::Trouble(text)), false),
-            };
-            if let Some(report) = report {
-                if outbox.send(report).is_err() {
-                    return;
-                }
-                ring_bell();
+        let report = match chore {
+            Chore::Prepare { name, len, recycle, urgent } => {
+                Some(match prepare(&dir, &name, len, recycle.as_deref(), urgent).await {
+                    Ok(()) => Report::Prepared(name),
+                    Err(text) => Report::Failed(name, text),
+                })
             }
-            if done || inbox.is_closed() {
-                break;
+            Chore::Remove(name) => remove(&dir, &name).await.err().map(Report::Kept),
+        };
+        if let Some(report) = report {
+            if outbox.send(report).is_err() {
+                return;
             }
-            glommio::timer::sleep(RETRY).await;
+            ring_bell();
         }
     }
 }
@@ -150,16 +142,13 @@ async fn prepare(
     urgent: bool,
 ) -> Result<(), Trouble> {
     let target = dir.join(name);
-    // A retry may find its own finished work: the rename went through and the directory sync failed.
-    if !target.exists() {
-        let source = match recycle.map(|old| dir.join(old)).filter(|old| old.exists()) {
-            Some(old) => old,
-            None => zeroed(dir, len, urgent).await?,
-        };
-        glommio::io::rename(&source, &target)
-            .await
-            .map_err(trouble("renaming a prepared segment to", &target))?;
-    }
+    let source = match recycle {
+        Some(old) => dir.join(old),
+        None => zeroed(dir, len, urgent).await?,
+    };
+    glommio::io::rename(&source, &target)
+        .await
+        .map_err(trouble("renaming a prepared segment to", &target))?;
     sync(dir).await
 }
 
@@ -239,7 +228,7 @@ mod tests {
             rung.recv().expect("the bell rings");
             match keeper.reports.try_recv().expect("a report comes before the bell") {
                 Report::Prepared(name) => name,
-                Report::Trouble(text) => panic!("{text}"),
+                other => panic!("{other:?}"),
             }
         };
         assert_eq!(prepared(prepare("log.1", len, None)), "log.1");
@@ -249,28 +238,30 @@ mod tests {
         assert!(!dir.path().join("log.1").exists(), "recycled by renaming");
         assert_eq!(std::fs::metadata(dir.path().join("log.2")).expect("it is there").ino(), meta.ino());
         keeper.ask(Chore::Remove("log.2".into()));
-        assert_eq!(prepared(prepare("log.3", 4096, Some("log.2"))), "log.3");
+        assert_eq!(prepared(prepare("log.3", 4096, None)), "log.3");
         let names: Vec<_> = std::fs::read_dir(dir.path()).expect("readable").flatten().collect();
         assert_eq!(names.len(), 1, "{names:?}");
     }
 
     #[test]
-    fn a_chore_that_fails_is_reported_with_its_path_and_tried_again() {
+    fn a_segment_that_cannot_be_made_is_reported_with_its_path_and_the_next_one_is_made() {
         let parent = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on disk");
         let dir = parent.path().join("missing");
         let keeper = Housekeeper::start(&dir, || ()).expect("glommio starts here");
         keeper.ask(prepare("log.1", 4096, None));
         match keeper.reports.recv().expect("a report comes") {
-            Report::Trouble(text) => assert!(text.contains("missing/preparing"), "{text}"),
-            Report::Prepared(name) => panic!("{name} cannot have been prepared"),
+            Report::Failed(name, text) => {
+                assert_eq!(name, "log.1");
+                assert!(text.contains("missing/preparing"), "{text}");
+            }
+            other => panic!("{other:?}"),
         }
         std::fs::create_dir(&dir).expect("created");
-        let prepared = loop {
-            match keeper.reports.recv().expect("a report comes") {
-                Report::Prepared(name) => break name,
-                Report::Trouble(_) => continue,
-            }
-        };
-        assert_eq!(prepared, "log.1");
+        keeper.ask(Chore::Remove("nothing".into()));
+        keeper.ask(prepare("log.2", 4096, None));
+        match keeper.reports.recv().expect("a report comes") {
+            Report::Prepared(name) => assert_eq!(name, "log.2"),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The core loops and the housekeeper: performs what the state machines ask for.
 //!
-//! Start reading at [`serve`], which is all of a node's life. A loop is [`single`] (front and replica in one) or
+//! Start reading at [`mod@serve`], which is all of a node's life. A loop is [`single`] (front and replica in one) or
 //! [`split`] (fronts and replica apart); both drive the same [`front::Front`] and [`replica::Replica`].
 
 pub mod bind;

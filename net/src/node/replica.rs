@@ -19,6 +19,9 @@ use crate::client::{Admission, FromFront, Now, Outbox, Proposer, Service};
 /// Transactions waiting for the disk above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;
 
+/// Milliseconds before another segment is asked for when one could not be made.
+const SEGMENT_RETRY_MS: u64 = 1000;
+
 /// What ends a node.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
@@ -54,6 +57,8 @@ pub struct Replica {
     fsync_warning: Duration,
     /// When the log wants to look at the clock again.
     log_deadline: Option<u64>,
+    /// No segment is asked for before, because the last one could not be made.
+    ask_again_at: Option<u64>,
 }
 
 /// The log as the service sees it.
@@ -104,6 +109,7 @@ impl Replica {
             now,
             done: Vec::new(),
             log_deadline: None,
+            ask_again_at: None,
         }
     }
 
@@ -176,16 +182,20 @@ impl Replica {
             Space::None => Admission::Closed,
         };
         self.service.set_write_admission(admission);
-        while let Some(wanted) = log.segment_wanted() {
+        // What failed for want of space is first of all for removal, so that a retry has a chance.
+        while let Some(name) = log.removal_wanted() {
+            self.housekeeper.ask(Chore::Remove(name));
+        }
+        let _ = self.ask_again_at.take_if(|at| *at <= self.now.mono_ms);
+        while self.ask_again_at.is_none()
+            && let Some(wanted) = log.segment_wanted()
+        {
             self.housekeeper.ask(Chore::Prepare {
                 name: wanted.name,
                 len: wanted.len,
                 recycle: wanted.recycle_from,
                 urgent: admission != Admission::Open,
             });
-        }
-        while let Some(name) = log.removal_wanted() {
-            self.housekeeper.ask(Chore::Remove(name));
         }
         Ok(())
     }
@@ -205,14 +215,19 @@ impl Replica {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
                 Report::Prepared(name) => self.proposals.log.segment_prepared(&name),
-                Report::Trouble(text) => tracing::error!("the housekeeper will try again: {text}"),
+                Report::Failed(name, text) => {
+                    tracing::error!("no new log segment, trying again in {SEGMENT_RETRY_MS} ms: {text}");
+                    self.proposals.log.segment_failed(&name);
+                    self.ask_again_at = Some(self.now.mono_ms + SEGMENT_RETRY_MS);
+                }
+                Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
             }
         }
     }
 
     /// When the loop must turn at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
-        [self.service.next_deadline(), self.log_deadline].into_iter().flatten().min()
+        [self.service.next_deadline(), self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
     /// Whether everything proposed is durable and answered.

@@ -191,6 +191,27 @@ fn another_whole_batch_in_place_of_the_marked_one_is_reported() {
 }
 
 #[test]
+fn another_whole_batch_in_place_of_one_in_the_middle_breaks_the_chain() {
+    let write = |version| {
+        let mut rig = Rig::new(1);
+        for _ in 0..3 {
+            rig.version = version;
+            rig.batch(2, 90);
+            rig.version = 0;
+            rig.settle();
+        }
+        rig.disk.clone()
+    };
+    let (ours, other) = (write(0), write(1));
+    let places = places(&ours);
+    let first = &other.contents()[&places[0].file][BLOCK..2 * BLOCK];
+    ours.corrupt(&places[0].file, places[0].offset, first);
+    let found = corruption(&ours);
+    assert_eq!(found.damage, Damage::NotTheNext { seq: places[1].seq });
+    assert_eq!((found.path, found.offset), (ours.path(&places[1].file), places[1].offset));
+}
+
+#[test]
 fn the_mark_survives_rot_of_one_slot_and_its_loss_is_reported() {
     let (disk, history) = stopped();
     for slot in 0..2 {

@@ -6,6 +6,7 @@ mod cut;
 mod damage;
 mod fail;
 mod fuzz;
+mod real;
 mod stock;
 
 use super::*;

@@ -118,3 +118,21 @@ fn segments_of_another_length_stay_readable_and_are_not_used_anew() {
     assert_eq!(rig.log.segments.last().unwrap().len, 9 * BLOCK as u64);
     rig.reopen();
 }
+
+#[test]
+fn a_segment_is_kept_until_the_next_one_has_a_durable_batch() {
+    let mut rig = Rig::new(1);
+    for _ in 0..5 {
+        rig.batch(1, 3000);
+        rig.settle();
+    }
+    rig.disk.set_completion(Completion::Manual);
+    rig.batch(1, 3000);
+    assert_eq!((rig.log.segments.len(), rig.writes().len()), (2, 2), "header and batch are in flight");
+    assert_eq!(rig.log.purge(zxid(100)), 0);
+    rig.disk.complete(rig.writes()[0]);
+    rig.reap();
+    assert_eq!(rig.log.purge(zxid(100)), 0, "a header alone is not enough");
+    rig.settle();
+    assert_eq!(rig.log.purge(zxid(100)), 1);
+}
