@@ -154,6 +154,11 @@ impl Log {
         }
     }
 
+    /// Whether a segment lies ready for when the one in use is full.
+    pub fn has_spare(&self) -> bool {
+        self.stock.has_prepared()
+    }
+
     /// Opens the next prepared segment. Its header is in flight like a batch. False if there is none.
     fn roll<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<bool, LogError> {
         let Some(name) = self.stock.take() else { return Ok(false) };

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
@@ -16,7 +17,7 @@ use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
 /// Bytes per zeroing write. Large enough for the disk's sequential rate, small enough to let commits pass.
 const CHUNK: usize = 256 * 1024;
-/// Pause after a chunk once the node serves, so that zeroing takes a share of the disk, not all of it.
+/// Pause after a chunk while there is no hurry, so that zeroing takes a share of the disk, not all of it.
 const PACE: Duration = Duration::from_micros(500);
 /// Name of a segment while it is being zeroed; a leftover is removed.
 const UNFINISHED: &str = "preparing";
@@ -32,8 +33,6 @@ pub enum Chore {
         len: u64,
         /// A segment of the same length that is no longer needed.
         recycle: Option<String>,
-        /// Do it as fast as the disk allows: a node is waiting to start.
-        urgent: bool,
     },
     /// Remove a file.
     Remove(String),
@@ -55,6 +54,7 @@ pub enum Report {
 #[derive(Debug)]
 pub struct Housekeeper {
     chores: Option<async_channel::Sender<Chore>>,
+    hurry: Arc<AtomicBool>,
     /// What has been done since the last look.
     pub reports: mpsc::Receiver<Report>,
     thread: Option<JoinHandle<()>>,
@@ -68,6 +68,8 @@ impl Housekeeper {
         let (started, is_started) = mpsc::channel();
         // glommio resolves a relative path against descriptor -1, which fails.
         let dir = std::path::absolute(dir)?;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurried = hurry.clone();
         let thread = thread::Builder::new().name("housekeeper".into()).spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound).io_memory(256 << 10).make();
             match executor {
@@ -77,12 +79,18 @@ impl Housekeeper {
                 }
                 Ok(executor) => {
                     let _ = started.send(Ok(()));
-                    executor.run(run(dir, inbox, outbox, ring_bell));
+                    executor.run(run(dir, inbox, outbox, hurried, ring_bell));
                 }
             }
         })?;
         is_started.recv().map_err(|_| io::Error::other("the housekeeper ended before it began"))??;
-        Ok(Housekeeper { chores: Some(chores), reports, thread: Some(thread) })
+        Ok(Housekeeper { chores: Some(chores), hurry, reports, thread: Some(thread) })
+    }
+
+    /// Whether to zero segments as fast as the disk allows, because the log is about to need one, or to leave the
+    /// disk to the log.
+    pub fn set_hurry(&self, hurry: bool) {
+        self.hurry.store(hurry, Ordering::Relaxed);
     }
 
     /// Queues a chore; chores are done in order.
@@ -107,12 +115,13 @@ async fn run(
     dir: PathBuf,
     inbox: async_channel::Receiver<Chore>,
     outbox: mpsc::Sender<Report>,
+    hurry: Arc<AtomicBool>,
     ring_bell: impl Fn(),
 ) {
     while let Ok(chore) = inbox.recv().await {
         let report = match chore {
-            Chore::Prepare { name, len, recycle, urgent } => {
-                Some(match prepare(&dir, &name, len, recycle.as_deref(), urgent).await {
+            Chore::Prepare { name, len, recycle } => {
+                Some(match prepare(&dir, &name, len, recycle.as_deref(), &hurry).await {
                     Ok(()) => Report::Prepared(name),
                     Err(text) => Report::Failed(name, text),
                 })
@@ -139,12 +148,12 @@ async fn prepare(
     name: &str,
     len: u64,
     recycle: Option<&str>,
-    urgent: bool,
+    hurry: &AtomicBool,
 ) -> Result<(), Trouble> {
     let target = dir.join(name);
     let source = match recycle {
         Some(old) => dir.join(old),
-        None => zeroed(dir, len, urgent).await?,
+        None => zeroed(dir, len, hurry).await?,
     };
     glommio::io::rename(&source, &target)
         .await
@@ -153,7 +162,7 @@ async fn prepare(
 }
 
 /// Writes `len` zeros under a working name and flushes them.
-async fn zeroed(dir: &Path, len: u64, urgent: bool) -> Result<PathBuf, Trouble> {
+async fn zeroed(dir: &Path, len: u64, hurry: &AtomicBool) -> Result<PathBuf, Trouble> {
     let path = dir.join(UNFINISHED);
     // Readable too: glommio tries the device's polling by reading from the first file it opens there.
     let mut options = OpenOptions::new();
@@ -174,7 +183,7 @@ async fn zeroed(dir: &Path, len: u64, urgent: bool) -> Result<PathBuf, Trouble> 
             Err(error) => Err(trouble("zeroing", &path)(error)),
         };
         at += CHUNK as u64;
-        if !urgent {
+        if !hurry.load(Ordering::Relaxed) {
             glommio::timer::sleep(PACE).await;
         }
     }
@@ -213,7 +222,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn prepare(name: &str, len: u64, recycle: Option<&str>) -> Chore {
-        Chore::Prepare { name: name.into(), len, recycle: recycle.map(Into::into), urgent: false }
+        Chore::Prepare { name: name.into(), len, recycle: recycle.map(Into::into) }
     }
 
     #[test]

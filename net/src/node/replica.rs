@@ -57,6 +57,10 @@ pub struct Replica {
     fsync_warning: Duration,
     /// When the log wants to look at the clock again.
     log_deadline: Option<u64>,
+    /// The last segment that was asked for could not be made.
+    no_segments: bool,
+    /// The log has no room for more, and a segment is being made.
+    awaits_segment: bool,
     /// No segment is asked for before, because the last one could not be made.
     ask_again_at: Option<u64>,
 }
@@ -109,6 +113,8 @@ impl Replica {
             now,
             done: Vec::new(),
             log_deadline: None,
+            no_segments: false,
+            awaits_segment: false,
             ask_again_at: None,
         }
     }
@@ -123,9 +129,9 @@ impl Replica {
         self.now = now;
     }
 
-    /// Whether requests should wait until the disk has caught up.
+    /// Whether requests should wait until the disk or the housekeeper has caught up.
     pub fn is_overloaded(&self) -> bool {
-        self.proposals.backlog > BACKLOG
+        self.proposals.backlog > BACKLOG || self.awaits_segment
     }
 
     /// Takes in what a front reports.
@@ -176,12 +182,17 @@ impl Replica {
             self.sealed.push_back((sealed, self.now.mono_us));
         }
         self.log_deadline = log.tick(self.now.mono_ms, ring)?;
-        let admission = match log.space() {
-            Space::Ok => Admission::Open,
-            Space::Reserve => Admission::SessionsOnly,
-            Space::None => Admission::Closed,
+        // Only a segment that cannot be made is a reason to refuse. One that is being made is worth a wait: nothing
+        // more is read until it is there.
+        let space = log.space();
+        let admission = match space {
+            Space::Reserve if self.no_segments => Admission::SessionsOnly,
+            Space::None if self.no_segments => Admission::Closed,
+            _ => Admission::Open,
         };
         self.service.set_write_admission(admission);
+        self.awaits_segment = space != Space::Ok && !self.no_segments;
+        self.housekeeper.set_hurry(!log.has_spare());
         // What failed for want of space is first of all for removal, so that a retry has a chance.
         while let Some(name) = log.removal_wanted() {
             self.housekeeper.ask(Chore::Remove(name));
@@ -194,7 +205,6 @@ impl Replica {
                 name: wanted.name,
                 len: wanted.len,
                 recycle: wanted.recycle_from,
-                urgent: admission != Admission::Open,
             });
         }
         Ok(())
@@ -214,10 +224,14 @@ impl Replica {
     fn housekeeping(&mut self) {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
-                Report::Prepared(name) => self.proposals.log.segment_prepared(&name),
+                Report::Prepared(name) => {
+                    self.proposals.log.segment_prepared(&name);
+                    self.no_segments = false;
+                }
                 Report::Failed(name, text) => {
                     tracing::error!("no new log segment, trying again in {SEGMENT_RETRY_MS} ms: {text}");
                     self.proposals.log.segment_failed(&name);
+                    self.no_segments = true;
                     self.ask_again_at = Some(self.now.mono_ms + SEGMENT_RETRY_MS);
                 }
                 Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
