@@ -179,3 +179,18 @@ pub fn sessions() -> Vec<Vec<u8>> {
     ];
     vec![everything, pipelined, watching.concat(), expiring.concat()]
 }
+
+/// Damage to a log directory, in the form of `engine::log::fuzz_recover`: files of any bytes, and edits of eight bytes
+/// to a sound directory, with and without the checksums put right again.
+pub fn directories() -> Vec<Vec<u8>> {
+    let edit = |depth: u8, file: u8, at: u8, what: u8| {
+        [&[depth, file, at, 0, 0, what][..], &[0xff, 0x01, 0x80]].concat()
+    };
+    let mut all = vec![vec![0; 4096], vec![1]];
+    for depth in [1, 2] {
+        for file in 0..4 {
+            all.extend([0, 64, 128, 250].map(|at| edit(depth, file, at, file)));
+        }
+    }
+    all
+}

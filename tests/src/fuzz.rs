@@ -40,6 +40,9 @@ pub const PROPERTIES: Target = Target { name: "properties", run: properties, cor
 /// zoo.cfg and its meaning.
 pub const CONFIG: Target = Target { name: "config", run: config, corpus: corpus::configurations };
 
+/// The files of a log directory, as a start finds them.
+pub const RECOVER: Target = Target { name: "recover", run: recover, corpus: corpus::directories };
+
 /// The decoder with the classic mistake: it believes a length.
 pub const CANARY: Target =
     Target { name: "canary", run: canary, corpus: || vec![b"\0\0\0\x05hello".to_vec()] };
@@ -74,6 +77,11 @@ pub fn session(bytes: &[u8]) {
 /// See [`PROPERTIES`].
 pub fn properties(bytes: &[u8]) {
     ringkeeper_net::config::properties::fuzz(bytes);
+}
+
+/// See [`RECOVER`].
+pub fn recover(bytes: &[u8]) {
+    ringkeeper_engine::log::fuzz_recover(bytes);
 }
 
 /// See [`CONFIG`].

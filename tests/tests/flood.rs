@@ -79,6 +79,29 @@ fn storms_of_resets_leak_nothing(server: Server) {
     });
 }
 
+fn big_reads_behind_a_write_are_all_answered_in_bounded_memory(server: Server) {
+    let node = Node::start(server, &[]);
+    let data = vec![9; 1_000_000];
+    let mut client = node.client();
+    client.create("/big", &data, 0).expect("creating");
+    client.get("/big").expect("reading");
+    let before = node.process().rss();
+    client.queue(op::SET_DATA, &Body::new().string("/big").buffer(&data).int(-1));
+    for _ in 0..150 {
+        client.queue(op::GET_DATA, &Body::new().string("/big").bool(false));
+    }
+    client.flush().expect("asking");
+    // Time to answer all 150 MB into memory, for a server that would.
+    std::thread::sleep(Duration::from_millis(500));
+    let grown = node.process().rss().saturating_sub(before);
+    // The reference has its heap.
+    assert!(server == Server::Apache || grown < 64 << 20, "{grown} bytes for a client that is slow to read");
+    for number in 0..=150 {
+        let reply = client.recv().unwrap_or_else(|e| panic!("reply {number} of 151: {e}"));
+        assert_eq!(reply.err, 0, "reply {number}");
+    }
+}
+
 fn sessions_that_vanish_together_expire_with_their_ephemerals(server: Server) {
     attack(server, &[], 4 << 20, |node, bystander| {
         let mut observer = node.client();
@@ -130,5 +153,6 @@ fn keep_until_judged(client: Client, bystander: &Bystander) {
 on_both! {
     connections_beyond_the_limit_are_closed [];
     storms_of_resets_leak_nothing [];
+    big_reads_behind_a_write_are_all_answered_in_bounded_memory [];
     sessions_that_vanish_together_expire_with_their_ephemerals [];
 }

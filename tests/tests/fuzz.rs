@@ -71,3 +71,8 @@ fn properties_of_any_bytes() {
 fn configurations_of_any_bytes() {
     survives(fuzz::CONFIG);
 }
+
+#[test]
+fn log_directories_of_any_bytes() {
+    survives(fuzz::RECOVER);
+}

@@ -69,6 +69,8 @@ impl Default for AuthOptions {
 
 /// How many identities a connection may have: each is looked at by every check that is not passed by `world`.
 const MAX_IDENTITIES: usize = 256;
+/// Bytes of all identities of a connection together.
+const MAX_IDENTITIES_BYTES: usize = 64 << 10;
 /// Longest user and password together, in bytes: far beyond what anybody types, and short enough for lists of them.
 const MAX_IDENTITY_BYTES: usize = 4096;
 
@@ -91,6 +93,10 @@ impl AuthOptions {
             Some(IP) => Ok(()),
             Some(DIGEST) if self.digest && identities.len() < MAX_IDENTITIES => {
                 let auth = auth.filter(|auth| auth.len() <= MAX_IDENTITY_BYTES).ok_or(Refused)?;
+                let known: usize = identities.iter().map(|it| it.id.len()).sum();
+                if known + auth.len() > MAX_IDENTITIES_BYTES {
+                    return Err(Refused);
+                }
                 let id = digest_id(&String::from_utf8_lossy(auth));
                 if self.super_digest.as_deref() == Some(&id) {
                     add(identities, Identity { scheme: SUPER, id: "".into() });

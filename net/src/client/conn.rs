@@ -154,6 +154,11 @@ impl Conn {
         self.barrier > applied || !self.held.is_empty()
     }
 
+    /// Whether something that waits could be served.
+    pub fn has_ready(&self, applied: Zxid) -> bool {
+        self.held.front().is_some_and(|held| held.after <= applied)
+    }
+
     /// Lets something wait for the own writes before it.
     pub fn hold(&mut self, received_us: u64, what: Waiting) {
         self.held.push_back(Held { after: self.barrier, received_us, what });

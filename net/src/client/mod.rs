@@ -116,6 +116,13 @@ pub trait Outbox {
     /// Closes a connection once everything sent to it has left. The service never names it again.
     fn close(&mut self, conn: ConnKey);
 
+    /// Whether so much waits to be sent that nothing should be added without need. Held requests then wait on, until
+    /// [`Service::resume_held`] finds room.
+    fn is_full(&self, conn: ConnKey) -> bool {
+        let _ = conn;
+        false
+    }
+
     /// Asks to stop reading from a connection, or to go on. What was read already may still be handed in.
     fn pause(&mut self, conn: ConnKey, paused: bool) {
         let _ = (conn, paused);

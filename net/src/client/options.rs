@@ -54,14 +54,14 @@ impl Default for Options {
     }
 }
 
-/// Most bytes that the ACLs of one request may come to.
-const MAX_ACL_BYTES: usize = 4 << 20;
+/// Bytes by which the ACLs of one request may grow when what they stand for is put in.
+const MAX_ACL_GROWTH: usize = 64 << 10;
 
 impl Options {
     /// Bytes that the ACLs of a request of `bytes` may come to so that its transaction can be logged; `None` if not
     /// even the request fits. A transaction is no longer than its request but for them, the numbers of sequential
     /// nodes (a fifth at most, in a multi of the shortest creates) and a header.
     pub(super) fn acl_room(&self, bytes: usize) -> Option<usize> {
-        Some(self.max_txn_bytes.checked_sub(bytes + bytes / 5 + 256)?.min(MAX_ACL_BYTES))
+        Some(self.max_txn_bytes.checked_sub(bytes + bytes / 5 + 256)?.min(bytes + MAX_ACL_GROWTH))
     }
 }

@@ -88,6 +88,8 @@ pub struct Service {
     orphans: Vec<u32>,
     /// Requests that wait in all connections.
     pub(super) held: usize,
+    /// Connections that could be served if less waited to be sent to them.
+    full: Vec<(u32, ConnKey)>,
     /// Whether the first transaction whose digest is not the tree's was logged; the others are only counted.
     pub(super) told_of_mismatch: bool,
     pub(super) counters: Counters,
@@ -144,6 +146,7 @@ impl Service {
             handshakes: VecDeque::new(),
             orphans,
             held: 0,
+            full: Vec::new(),
             told_of_mismatch: false,
             counters: Counters::default(),
             metrics: Metrics::default(),
@@ -331,6 +334,11 @@ impl Service {
         // Whatever is served may close the connection.
         while let Some(at) = self.conns.find(key).filter(|&it| it == at) {
             let conn = self.conns.get_mut(at);
+            if out.is_full(key) && conn.has_ready(applied) {
+                // What is read meanwhile goes behind, see `Conn::must_hold`.
+                self.full.push((at, key));
+                return;
+            }
             let Some(held) = conn.next_ready(applied) else { return };
             self.held -= 1;
             self.count_answered(at, held.what.bytes(), out);
@@ -354,6 +362,13 @@ impl Service {
                 }
                 Waiting::Connect => self.answer_connect(now, at, held.received_us, out),
             }
+        }
+    }
+
+    /// Goes on with what was held back because too much waited to be sent. To be called in every turn.
+    pub fn resume_held(&mut self, now: Now, out: &mut impl Outbox) {
+        for (at, key) in std::mem::take(&mut self.full) {
+            self.serve_held(now, at, key, out);
         }
     }
 

@@ -47,12 +47,12 @@ impl Census {
     fn admit(&self, address: IpAddr, limits: &FrontLimits) -> bool {
         let mut counts = self.counts.lock().expect("nobody panics holding it");
         let (by_address, total) = &mut *counts;
-        let of_this = by_address.entry(address).or_insert(0);
+        let of_this = by_address.get(&address).copied().unwrap_or(0);
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
-        if full(limits.per_address, *of_this) || full(limits.total, *total) {
+        if full(limits.per_address, of_this) || full(limits.total, *total) {
             return false;
         }
-        *of_this += 1;
+        by_address.insert(address, of_this + 1);
         *total += 1;
         true
     }
@@ -122,13 +122,13 @@ pub struct Front {
 
 impl Front {
     /// A front without connections. `index` is its number among the fronts of the node.
-    pub fn new(index: u16, limits: FrontLimits, census: Arc<Census>) -> Front {
+    pub fn new(index: u16, limits: FrontLimits, census: Arc<Census>, outputs: Outputs) -> Front {
         Front {
             index,
             limits,
             census,
             inputs: Vec::new(),
-            outputs: Outputs::default(),
+            outputs,
             stalled: Vec::new(),
             pausing: Vec::new(),
             mourned: VecDeque::new(),
@@ -148,7 +148,8 @@ impl Front {
     /// A connection has been accepted: admit it or close it without a word.
     pub fn accepted(&mut self, ring: &mut Ring, socket: SocketId, peer: SocketAddr, up: &mut impl Upstream) {
         if !self.census.admit(peer.ip(), &self.limits) {
-            tracing::warn!(%peer, limit = self.limits.per_address, "too many connections, closing");
+            // Not louder: a stranger must not be able to fill the disk with our lines.
+            tracing::debug!(%peer, "closing a connection beyond maxClientCnxns or maxCnxns");
             ring.close(socket);
             return;
         }
@@ -210,7 +211,7 @@ impl Front {
             Outcome::Refused => self.stall(slot, generation),
             Outcome::Violation(what) => {
                 let peer = self.input(slot, generation).map(|i| i.peer);
-                tracing::info!(peer = ?peer, "closing a client connection: {what}");
+                tracing::debug!(peer = ?peer, "closing a client connection: {what}");
                 self.gone(slot, generation, up);
                 self.outputs.end(slot, generation);
             }

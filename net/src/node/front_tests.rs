@@ -62,7 +62,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         Listening::start(&mut ring, listener).expect("listening");
-        let front = Front::new(0, limits, Arc::new(Census::default()));
+        let front = Front::new(0, limits, Arc::new(Census::default()), Outputs::default());
         Rig { ring, front, up: Echo { copies: 1, ..Echo::default() }, address, now_ms: 0 }
     }
 
@@ -255,6 +255,22 @@ fn an_ending_connection_gets_its_last_bytes_and_is_closed_in_the_end() {
     assert_eq!(rig.up.frames.len(), 2, "nothing is taken after the end");
     // The client keeps its side open: patience ends.
     assert_eq!((rig.up.gone, rig.front.next_deadline()), (0, Some(LINGER_MS)));
+    rig.now_ms = LINGER_MS;
+    rig.until("the close", |rig| rig.up.gone == 1 && rig.ring.socket_count() == 0);
+}
+
+#[test]
+fn an_ending_connection_that_reads_nothing_is_closed_in_the_end() {
+    let mut rig = Rig::new(|_| ());
+    rig.up.copies = 100;
+    let mut client = rig.client();
+    let stream = [framed(&[7; 200_000]), framed(b"end")].concat();
+    client.set_nonblocking(false).expect("set");
+    client.write_all(&stream[..stream.len() - 7]).expect("there is room");
+    rig.until("the first frame", |rig| rig.up.frames.len() == 1);
+    // 20 MB wait to be sent: the connection is parked, and ends for another reason.
+    rig.front.outputs.end(0, rig.front.inputs[0].as_ref().expect("open").generation);
+    rig.until("its clock", |rig| rig.front.next_deadline() == Some(LINGER_MS));
     rig.now_ms = LINGER_MS;
     rig.until("the close", |rig| rig.up.gone == 1 && rig.ring.socket_count() == 0);
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use ringkeeper_engine::io::Waker;
 
 use super::front::Upstream;
@@ -31,6 +32,11 @@ const BYTES: u32 = 5;
 const CLOSE: u32 = 6;
 const PAUSE: u32 = 7;
 const RESUME: u32 = 8;
+const FULL: u32 = 9;
+const ROOM: u32 = 10;
+
+/// Bytes of answers that may wait for room in a front's pipe before no more of its events are taken.
+const MAX_OVERFLOW: usize = 4 << 20;
 
 /// Longest piece of a reply in one message; replies are a stream per connection and may be cut anywhere.
 const PIECE: usize = 64 * 1024;
@@ -55,6 +61,13 @@ impl ToReplica {
         if !std::mem::replace(&mut self.rang, true) {
             self.bell.ring();
         }
+    }
+
+    /// Tells which connections have become full or have room again; `false` if some are still to be told.
+    pub fn tell_fullness(&mut self, outputs: &mut Outputs) -> bool {
+        outputs.tell_fullness(|slot, generation, full| {
+            self.push(if full { FULL } else { ROOM }, ConnKey { front: 0, slot, generation }, &[])
+        })
     }
 
     fn push(&mut self, kind: u32, conn: ConnKey, body: &[u8]) -> bool {
@@ -90,18 +103,32 @@ impl Upstream for ToReplica {
     }
 }
 
-/// The replica's end for events: hands one to `handle`; `false` when none waits.
-pub fn take_event(pipe: &mut PipeReader, front: u16, handle: impl FnOnce(FromFront<'_>)) -> bool {
+/// The replica's end for events: hands one to `handle`, or notes how full a connection is; `false` when none waits.
+pub fn take_event(
+    pipe: &mut PipeReader,
+    front: u16,
+    fronts: &mut ToFronts,
+    handle: impl FnOnce(FromFront<'_>, &mut ToFronts),
+) -> bool {
     pipe.pop(|Message { kind, slot, generation, body }| {
         let conn = ConnKey { front, slot, generation };
         match kind {
-            OPEN => handle(FromFront::Open { conn, peer: decode_address(body) }),
-            FRAME => handle(FromFront::Frame { conn, bytes: body }),
+            OPEN => handle(FromFront::Open { conn, peer: decode_address(body) }, fronts),
+            FRAME => handle(FromFront::Frame { conn, bytes: body }, fronts),
             WORD => {
                 let (word, arg) = body.split_first_chunk().expect("a word has four bytes");
-                handle(FromFront::Word { conn, word: *word, arg });
+                handle(FromFront::Word { conn, word: *word, arg }, fronts);
             }
-            GONE => handle(FromFront::Gone { conn }),
+            GONE => {
+                fronts.full.remove(&conn);
+                handle(FromFront::Gone { conn }, fronts);
+            }
+            FULL => {
+                fronts.full.insert(conn);
+            }
+            ROOM => {
+                fronts.full.remove(&conn);
+            }
             _ => unreachable!("a front sends no message of kind {kind}"),
         }
     })
@@ -150,6 +177,8 @@ fn decode_address(body: &[u8]) -> SocketAddr {
 #[derive(Debug, Default)]
 pub struct ToFronts {
     fronts: Vec<ToFront>,
+    /// Connections to which much waits to be sent.
+    full: HashSet<ConnKey>,
 }
 
 #[derive(Debug)]
@@ -159,12 +188,13 @@ struct ToFront {
     rang: bool,
     /// What did not fit, in order: (kind, slot, generation, bytes).
     overflow: VecDeque<(u32, u32, u32, Vec<u8>)>,
+    overflow_bytes: usize,
 }
 
 impl ToFronts {
     /// Adds the next front.
     pub fn add(&mut self, pipe: PipeWriter, bell: Arc<Bell>) {
-        self.fronts.push(ToFront { pipe, bell, rang: true, overflow: VecDeque::new() });
+        self.fronts.push(ToFront { pipe, bell, rang: true, overflow: VecDeque::new(), overflow_bytes: 0 });
     }
 
     /// Moves what had to wait into the pipes as far as it fits, and rings the bells of this turn.
@@ -175,6 +205,11 @@ impl ToFronts {
                 front.bell.ring();
             }
         }
+    }
+
+    /// Whether so many answers wait for this front that no more of its events should be taken.
+    pub fn is_crowded(&self, front: usize) -> bool {
+        self.fronts.get(front).is_some_and(|f| f.overflow_bytes > MAX_OVERFLOW)
     }
 
     /// Whether anything still waits for room: the loop must look again soon.
@@ -190,6 +225,7 @@ impl ToFront {
                 break;
             }
             self.rang = false;
+            self.overflow_bytes -= bytes.len();
             self.overflow.pop_front();
         }
     }
@@ -198,6 +234,7 @@ impl ToFront {
         if self.overflow.is_empty() && self.pipe.push(kind, conn.slot, conn.generation, body) {
             self.rang = false;
         } else {
+            self.overflow_bytes += body.len();
             self.overflow.push_back((kind, conn.slot, conn.generation, body.to_vec()));
         }
     }
@@ -216,6 +253,10 @@ impl Outbox for ToFronts {
         if let Some(front) = self.fronts.get_mut(usize::from(conn.front)) {
             front.push(CLOSE, conn, &[]);
         }
+    }
+
+    fn is_full(&self, conn: ConnKey) -> bool {
+        self.is_crowded(usize::from(conn.front)) || self.full.contains(&conn)
     }
 
     fn pause(&mut self, conn: ConnKey, paused: bool) {
@@ -250,7 +291,8 @@ mod tests {
         assert!(up.deliver(FromFront::Word { conn: CONN, word: *b"stmk", arg: b"12345678" }, &mut out));
         assert!(up.deliver(FromFront::Gone { conn: CONN }, &mut out));
         let mut seen = Vec::new();
-        while take_event(&mut reader, 0, |event| seen.push(format!("{event:?}"))) {}
+        let mut fronts = ToFronts::default();
+        while take_event(&mut reader, 0, &mut fronts, |event, _| seen.push(format!("{event:?}"))) {}
         let expected = [
             FromFront::Open { conn: CONN, peer: peers[0] },
             FromFront::Open { conn: CONN, peer: peers[1] },

@@ -12,7 +12,7 @@ use crate::client::{ConnKey, Outbox};
 /// A connection with this many unsent bytes is not read until they have gone.
 const PARK_ABOVE: usize = 1 << 20;
 /// Buffers above this capacity are given back to the allocator after a send instead of being kept.
-const KEEP: usize = 256 * 1024;
+const KEEP: usize = 32 * 1024;
 
 /// How a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,13 @@ struct Output {
     spare: Vec<u8>,
     /// Bytes in the ring; 0 when no send is there.
     in_ring: usize,
+    /// Its fullness as it was last noted.
+    full: bool,
     /// The service wants no more requests of it for now.
     held: bool,
     listed: bool,
     ending: Ending,
-    /// Its end was announced to the front before everything was sent.
+    /// The front was told that it ends.
     dying: bool,
 }
 
@@ -50,9 +52,25 @@ pub struct Outputs {
     slots: Vec<Option<Output>>,
     /// Slots that have something to do at the end of the turn.
     due: Vec<u32>,
+    /// Connections that have become full or have room again, for a replica that cannot look; `None` if it can.
+    changed: Option<Vec<(u32, u32, bool)>>,
 }
 
 impl Outputs {
+    /// Outputs that note which connections become full or have room again.
+    pub fn noting_fullness() -> Outputs {
+        Outputs { changed: Some(Vec::new()), ..Outputs::default() }
+    }
+
+    /// Hands (slot, generation, full) of each change to `tell`, until it refuses one; `false` if it did.
+    pub fn tell_fullness(&mut self, mut tell: impl FnMut(u32, u32, bool) -> bool) -> bool {
+        let Some(changed) = &mut self.changed else { return true };
+        let told =
+            changed.iter().take_while(|&&(slot, generation, full)| tell(slot, generation, full)).count();
+        changed.drain(..told);
+        changed.is_empty()
+    }
+
     /// A connection begins in `slot`.
     pub fn open(&mut self, slot: u32, generation: u32, socket: SocketId) {
         let index = slot as usize;
@@ -65,6 +83,7 @@ impl Outputs {
             pending: Vec::new(),
             spare: Vec::new(),
             in_ring: 0,
+            full: false,
             held: false,
             listed: false,
             ending: Ending::No,
@@ -95,6 +114,13 @@ impl Outputs {
             return;
         }
         output.pending.extend_from_slice(bytes);
+        if let Some(changed) = &mut self.changed
+            && !output.full
+            && output.pending.len() + output.in_ring > PARK_ABOVE
+        {
+            output.full = true;
+            changed.push((slot, generation, true));
+        }
         Self::list(&mut self.due, slot, output);
     }
 
@@ -141,11 +167,11 @@ impl Outputs {
         for slot in self.due.drain(..) {
             let Some(output) = self.slots[slot as usize].as_mut() else { continue };
             output.listed = false;
+            // A peer that reads nothing must not keep an ending connection for ever: its clock runs from now on.
+            if output.ending == Ending::AfterFlush && !std::mem::replace(&mut output.dying, true) {
+                ended.push(slot);
+            }
             if output.in_ring > 0 {
-                // A peer that reads nothing must not keep an ending connection for ever.
-                if output.ending == Ending::AfterFlush && !std::mem::replace(&mut output.dying, true) {
-                    ended.push(slot);
-                }
                 continue;
             }
             if !output.pending.is_empty() {
@@ -155,7 +181,6 @@ impl Outputs {
             } else if output.ending == Ending::AfterFlush {
                 output.ending = Ending::Flushed;
                 ring.shutdown_write(output.socket);
-                ended.push(slot);
             }
         }
     }
@@ -164,6 +189,8 @@ impl Outputs {
     pub fn sent(&mut self, slot: u32, generation: u32, mut bytes: Vec<u8>) {
         let Some(output) = self.get(slot, generation) else { return };
         output.in_ring = 0;
+        let has_room = output.full && output.pending.len() <= PARK_ABOVE / 2;
+        output.full &= !has_room;
         if bytes.capacity() <= KEEP {
             bytes.clear();
             output.spare = bytes;
@@ -171,6 +198,11 @@ impl Outputs {
         if !output.pending.is_empty() || output.ending == Ending::AfterFlush {
             let output = self.slots[slot as usize].as_mut().expect("looked up above");
             Self::list(&mut self.due, slot, output);
+        }
+        if let Some(changed) = &mut self.changed
+            && has_room
+        {
+            changed.push((slot, generation, false));
         }
     }
 }
@@ -182,6 +214,10 @@ impl Outbox for Outputs {
 
     fn close(&mut self, conn: ConnKey) {
         self.end(conn.slot, conn.generation);
+    }
+
+    fn is_full(&self, conn: ConnKey) -> bool {
+        self.unsent(conn.slot) > PARK_ABOVE
     }
 
     fn pause(&mut self, conn: ConnKey, paused: bool) {

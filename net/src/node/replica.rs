@@ -22,6 +22,9 @@ const BACKLOG: usize = 8 << 20;
 /// Milliseconds before another segment is asked for when one could not be made.
 const SEGMENT_RETRY_MS: u64 = 1000;
 
+/// Milliseconds after an overload during which no session expires.
+const EXPIRY_GRACE_MS: u64 = 2000;
+
 /// What ends a node.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
@@ -57,6 +60,8 @@ pub struct Replica {
     fsync_warning: Duration,
     /// When the log wants to look at the clock again.
     log_deadline: Option<u64>,
+    /// No session expires before this millisecond.
+    expiry_from: u64,
     /// No more requests are taken.
     ending: bool,
     /// The last segment that was asked for could not be made.
@@ -115,6 +120,7 @@ impl Replica {
             now,
             done: Vec::new(),
             log_deadline: None,
+            expiry_from: 0,
             ending: false,
             no_segments: false,
             awaits_segment: false,
@@ -172,7 +178,12 @@ impl Replica {
             self.proposals.log.release(durable.get());
             self.time_batches(durable.get());
         }
-        if self.service.next_deadline().is_some_and(|at| at <= self.now.mono_ms) {
+        self.service.resume_held(self.now, out);
+        if self.is_overloaded() {
+            // Pings may lie unread: nobody's silence counts until they had time to be heard.
+            self.expiry_from = self.now.mono_ms + EXPIRY_GRACE_MS;
+        }
+        if self.service.next_deadline().is_some_and(|at| at.max(self.expiry_from) <= self.now.mono_ms) {
             self.service.tick(self.now, out, &mut self.proposals);
         }
         Ok(())
@@ -249,7 +260,8 @@ impl Replica {
 
     /// When the loop must turn at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
-        [self.service.next_deadline(), self.log_deadline, self.ask_again_at].into_iter().flatten().min()
+        let service = self.service.next_deadline().map(|at| at.max(self.expiry_from));
+        [service, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
     /// Whether everything proposed is durable and answered.

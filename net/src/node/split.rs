@@ -36,6 +36,8 @@ pub struct FrontLoop {
     pub clock: Clock,
     /// Set by the main thread.
     pub stop: Arc<AtomicBool>,
+    /// The replica has not been told of everything yet, for want of room in the pipe.
+    pub untold: bool,
 }
 
 impl FrontLoop {
@@ -50,10 +52,10 @@ impl FrontLoop {
     }
 
     fn turn(&mut self, listening: &mut Listening) -> Result<(), Fatal> {
-        let FrontLoop { ring, front, up, answers, bell, clock, .. } = self;
+        let FrontLoop { ring, front, up, answers, bell, clock, untold, .. } = self;
         let deadlines = [front.next_deadline(), listening.next_deadline()];
         let mut sleep = sleep_until(clock.now().mono_ms, deadlines);
-        if front.has_stalled() {
+        if front.has_stalled() || *untold {
             // Room in the pipe to the replica is not announced; look again soon.
             sleep = Some(sleep.map_or(CROWDED, |s| s.min(CROWDED)));
         }
@@ -78,6 +80,7 @@ impl FrontLoop {
         front.expire(ring, now_ms, up);
         front.resume(ring, up);
         front.flush(ring, now_ms, up);
+        *untold = !up.tell_fullness(&mut front.outputs);
         up.ring();
         Ok(())
     }
@@ -124,7 +127,8 @@ impl ReplicaLoop {
         }
         // An overloaded replica leaves events where they are: the disk wakes it.
         let overloaded = replica.is_overloaded();
-        if !bell.may_sleep(|| overloaded || events.iter().all(PipeReader::is_empty)) {
+        let idle = |(index, pipe): (usize, &PipeReader)| pipe.is_empty() || fronts.is_crowded(index);
+        if !bell.may_sleep(|| overloaded || events.iter().enumerate().all(idle)) {
             sleep = Some(Duration::ZERO);
         }
         ring.submit_and_wait(sleep).map_err(Fatal::Ring)?;
@@ -133,8 +137,10 @@ impl ReplicaLoop {
         while ring.next_completion().is_some() {}
         for (index, pipe) in events.iter_mut().enumerate() {
             for _ in 0..EVENTS_PER_FRONT {
+                let front = index as u16;
                 if replica.is_overloaded()
-                    || !take_event(pipe, index as u16, |event| replica.event(event, fronts))
+                    || fronts.is_crowded(index)
+                    || !take_event(pipe, front, fronts, |event, fronts| replica.event(event, fronts))
                 {
                     break;
                 }

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::front::{Census, Front, FrontLimits};
 use super::housekeeper::Housekeeper;
 use super::link::{self, Bell, ToFronts, ToReplica};
+use super::output::Outputs;
 use super::replica::Replica;
 use super::serve::ServeError;
 use super::single::SingleLoop;
@@ -119,7 +120,7 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
         fronts: Vec::new(),
     };
     if fronts == 0 {
-        let front = Box::new(Front::new(0, limits, census));
+        let front = Box::new(Front::new(0, limits, census, Outputs::default()));
         let _ = replica.parts.send(ReplicaParts::Alone { front, listener });
         return Ok(node);
     }
@@ -129,7 +130,7 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
         let stop = stop.clone();
         let name = format!("front-{index}");
         let body = move |ring, FrontParts { front, up, answers, bell, listener }| {
-            Ok(FrontLoop { ring, front, up, answers, bell, clock, stop }.run(listener)?)
+            Ok(FrontLoop { ring, front, up, answers, bell, clock, stop, untold: false }.run(listener)?)
         };
         let core = cores.get(index + 1).copied();
         let front = spawn(
@@ -146,7 +147,7 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
         events.push(up_reader);
         to_fronts.add(down, bell.clone());
         let parts = FrontParts {
-            front: Front::new(index as u16, limits.clone(), census.clone()),
+            front: Front::new(index as u16, limits.clone(), census.clone(), Outputs::noting_fullness()),
             up: ToReplica::new(up, replica_bell.clone()),
             answers,
             bell,

@@ -232,3 +232,25 @@ fn the_numbers_of_a_connection_and_of_the_server_are_kept() {
     world.service.reset_conn_stats();
     assert_eq!(world.service.stats().counters.sent, 0);
 }
+
+#[test]
+fn reads_behind_a_write_wait_for_room_and_are_answered_in_order() {
+    let mut world = World::new();
+    let client = world.client(0);
+    world.eager = false;
+    world.frame(client.conn, &xid(1, create("/a", 0)));
+    for number in 2..6 {
+        world.frame(client.conn, &xid(number, get("/a")));
+    }
+    world.out.full = true;
+    world.commit_all();
+    assert_eq!(world.replies(client.conn).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [1]);
+    // What comes meanwhile goes behind.
+    world.frame(client.conn, &xid(6, get("/a")));
+    world.service.resume_held(world.now, &mut world.out);
+    assert!(world.replies(client.conn).is_empty());
+    world.out.full = false;
+    world.service.resume_held(world.now, &mut world.out);
+    assert_eq!(world.replies(client.conn).iter().map(|reply| reply.xid).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+    assert_eq!(world.service.outstanding(), 0);
+}

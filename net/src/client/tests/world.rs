@@ -14,6 +14,7 @@ pub struct Out {
     pub sent: Vec<(ConnKey, Vec<u8>)>,
     pub closed: Vec<ConnKey>,
     pub paused: Vec<(ConnKey, bool)>,
+    pub full: bool,
 }
 
 impl Outbox for Out {
@@ -24,6 +25,9 @@ impl Outbox for Out {
     fn close(&mut self, conn: ConnKey) {
         assert!(!self.closed.contains(&conn), "closed twice");
         self.closed.push(conn);
+    }
+    fn is_full(&self, _: ConnKey) -> bool {
+        self.full
     }
     fn pause(&mut self, conn: ConnKey, paused: bool) {
         self.paused.push((conn, paused));
