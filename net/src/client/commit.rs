@@ -61,9 +61,16 @@ impl Service {
             }
         });
         if let DigestCheck::Mismatch { expected, actual } = applied.digest
-            && !std::mem::replace(&mut self.told_of_mismatch, true)
+            && {
+                self.metrics.add(Counter::DigestMismatches, 1);
+                !std::mem::replace(&mut self.told_of_mismatch, true)
+            }
         {
             tracing::error!(%zxid, expected, actual, "the tree is not what it was meant to be after a transaction");
+        }
+        let age_ms = now.wall_ms.saturating_sub(header.time);
+        if let Ok(age_ms) = u64::try_from(age_ms) {
+            self.metrics.record(Observed::PropagationLatency, age_ms.saturating_mul(1000));
         }
         self.pending.applied(zxid);
         let flight = match self.in_flight.front() {

@@ -9,6 +9,7 @@ use ringkeeper_engine::id::SessionId;
 use super::conn::{Phase, Waiting};
 use super::service::{InFlight, Request};
 use super::{Admission, Now, Outbox, Proposer, Service, password};
+use crate::admin::Counter;
 use crate::wire::request::ConnectRequest;
 use crate::wire::{op, reply};
 
@@ -87,6 +88,7 @@ impl Service {
         {
             self.close_conn(before, out);
         }
+        self.metrics.add(Counter::ConnectionsRevalidated, 1);
         let session = self.sessions.get_mut(slot);
         session.conn = Some(key);
         session.timeout_ms = timeout_ms;

@@ -3,23 +3,28 @@
 use ringkeeper_engine::id::SessionId;
 use ringkeeper_engine::tree::Tree;
 
-use super::{ConnStats, ConnView, Counters, Service, ServiceStats};
+use super::{ConnStats, ConnView, Counters, Service, ServiceStats, WatchCounts};
 
 impl Service {
-    /// Numbers of the whole. Walks over all watches.
+    /// Numbers of the whole.
     pub fn stats(&self) -> ServiceStats {
         ServiceStats {
             counters: self.counters,
             outstanding: self.outstanding(),
             connections: self.conns.len(),
             sessions: self.sessions.len(),
-            watches: self.watches.counts(),
+            watches: self.watches.total(),
             ephemerals: self.tree.ephemeral_count(),
             nodes: self.tree.node_count(),
             data_size: self.tree.data_size(),
             last_zxid: self.tree.last_zxid(),
             digest_mismatches: self.tree.digest_mismatches(),
         }
+    }
+
+    /// Numbers of data watches, for `wchs`; costs a walk over all watches.
+    pub fn watch_counts(&self) -> WatchCounts {
+        self.watches.counts()
     }
 
     /// Requests received and not answered.

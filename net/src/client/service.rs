@@ -201,7 +201,10 @@ impl Service {
             let fresh = self.conns.find(key).filter(|&at| self.conns.get(at).phase == Phase::Fresh);
             match fresh {
                 Some(_) if deadline > now.mono_ms => break,
-                Some(at) => self.close_conn(at, out),
+                Some(at) => {
+                    self.metrics.add(Counter::SessionlessExpired, 1);
+                    self.close_conn(at, out);
+                }
                 None => {}
             }
             self.handshakes.pop_front();
@@ -252,7 +255,10 @@ impl Service {
         let conn = self.conns.get_mut(at);
         conn.stats.received += 1;
         let session = match conn.phase {
-            Phase::Fresh => return self.connect(now, at, bytes, out, log),
+            Phase::Fresh => {
+                self.metrics.add(Counter::ConnectionRequests, 1);
+                return self.connect(now, at, bytes, out, log);
+            }
             Phase::Ending { .. } => return,
             Phase::Open { session } => session,
         };
@@ -442,6 +448,7 @@ impl Service {
     /// A connection is gone, and with it its watches and what waited in it. Its proposals are not.
     fn forget_conn(&mut self, at: u32) {
         self.watches.remove_conn(at);
+        self.metrics.add(Counter::ConnectionDrops, 1);
         let conn = self.conns.remove(at);
         self.held -= conn.held.len();
         if let Some(slot) = conn.session() {

@@ -133,8 +133,8 @@ pub struct ServiceStats {
     pub connections: usize,
     /// Sessions, those that are ending included.
     pub sessions: usize,
-    /// (path, connection) pairs of both watch tables. Computed by a walk over all watches.
-    pub watches: super::WatchCounts,
+    /// (path, connection) pairs of both watch tables.
+    pub watches: usize,
     /// Ephemeral nodes.
     pub ephemerals: u64,
     /// Nodes, as the reference counts them: 5 in a fresh tree.

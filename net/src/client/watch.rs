@@ -76,6 +76,7 @@ pub struct Watches {
     path_index: HashTable<u32>,
     watch_index: HashTable<u32>,
     conns: Vec<Waiting>,
+    total: usize,
     recursive: usize,
     hasher: RandomState,
     /// Number of the change being told.
@@ -94,8 +95,6 @@ struct Waiting {
 /// Numbers for the monitoring words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WatchCounts {
-    /// (path, connection) pairs of both tables, as `watch_count` counts them.
-    pub total: usize,
     /// Pairs of the data table.
     pub data: usize,
     /// Paths with at least one watch of the data table.
@@ -191,13 +190,16 @@ impl Watches {
         }
     }
 
-    /// Numbers for `wchs` and `mntr`; costs a walk over all watches.
+    /// (path, connection) pairs of both tables.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Numbers for `wchs`; costs a walk over all watches.
     pub fn counts(&self) -> WatchCounts {
         let mut counts = WatchCounts::default();
         for (_, watch) in &self.watches {
             counts.data += usize::from(watch.modes & mode::DATA_TABLE != 0);
-            counts.total += usize::from(watch.modes & mode::DATA_TABLE != 0);
-            counts.total += usize::from(watch.modes & mode::CHILD_TABLE != 0);
         }
         counts.data_paths = self.paths.iter().filter(|(_, watched)| watched.data > 0).count();
         counts.data_conns = (0..self.conns.len() as u32)
@@ -286,6 +288,10 @@ impl Watches {
         let watched = &mut self.paths[path as usize];
         recount(&mut watched.data, had & mode::DATA_TABLE, modes & mode::DATA_TABLE);
         recount(&mut watched.child, had & mode::CHILD_TABLE, modes & mode::CHILD_TABLE);
+        let in_tables = |modes: u8| {
+            usize::from(modes & mode::DATA_TABLE != 0) + usize::from(modes & mode::CHILD_TABLE != 0)
+        };
+        self.total = self.total + in_tables(modes) - in_tables(had);
         self.recursive += usize::from(modes & mode::RECURSIVE != 0);
         self.recursive -= usize::from(had & mode::RECURSIVE != 0);
         if modes == 0 {
@@ -412,7 +418,8 @@ mod tests {
         watches.remove_conn(3);
         watches.remove_conn(9);
         watches.add(0, "/b", mode::DATA);
-        assert_eq!(watches.counts(), WatchCounts { total: 7, data: 7, data_paths: 3, data_conns: 3 });
+        assert_eq!(watches.total(), 7);
+        assert_eq!(watches.counts(), WatchCounts { data: 7, data_paths: 3, data_conns: 3 });
         assert_eq!(fired(&mut watches, "/b", Change::Data), [1, 2, 0]);
         assert_eq!(fired(&mut watches, "/a", Change::Data), [1, 2]);
     }

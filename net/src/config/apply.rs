@@ -7,7 +7,7 @@ use super::{
     error::{ConfigError, Severity, Warning},
     given::{Entry, Given},
     members,
-    model::{Autopurge, Config, Containers, Listen, Loops, Member, SuperDigest},
+    model::{Autopurge, Config, Listen, Loops, Member, SuperDigest},
 };
 use crate::admin::{Whitelist, Word};
 
@@ -186,8 +186,6 @@ fn limits(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     config.max_connections = given.lenient("maxCnxns", COUNT_OR_NO_LIMIT, 0..=MOST, 0);
     config.sessionless_timeout_ms =
         given.lenient("nio.sessionlessCnxnTimeout", MILLIS, 1..=MOST, config.sessionless_timeout_ms);
-    config.outstanding_limit =
-        given.lenient("globalOutstandingLimit", COUNT, 1..=MOST, config.outstanding_limit);
     const LONGEST_FRAME: u32 = 1 << 30;
     config.max_request_bytes =
         given.lenient("jute.maxbuffer", BYTES, 1024..=LONGEST_FRAME, config.max_request_bytes);
@@ -288,7 +286,15 @@ fn log(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     let millis = given.lenient("fsync.warningthresholdms", MILLIS, 0..=i32::MAX.unsigned_abs(), 1000);
     config.fsync_warning = Duration::from_millis(millis.into());
     config.digest = given.says_true("digest.enabled", true);
-    config.extended_types = given.says_true("extendedTypesEnabled", false);
+    if let Some(entry) = given.take("extendedTypesEnabled") {
+        config.extended_types = entry.value.eq_ignore_ascii_case("true");
+        if config.extended_types {
+            given.warn(
+                &entry,
+                "nodes with a time to live can be created, but are not removed in this version",
+            );
+        }
+    }
     Ok(())
 }
 
@@ -346,16 +352,6 @@ fn housekeeping(given: &mut Given, config: &mut Config) -> Result<(), ConfigErro
         }
     }
     config.autopurge = Autopurge { snapshots, interval };
-    const MOST: u32 = i32::MAX.unsigned_abs();
-    config.containers = Containers {
-        check_interval: Duration::from_millis(
-            given.lenient("znode.container.checkIntervalMs", MILLIS, 1..=MOST, 60_000).into(),
-        ),
-        max_per_minute: given.lenient("znode.container.maxPerMinute", COUNT, 1..=MOST, 10_000),
-        max_never_used: Duration::from_millis(
-            given.lenient("znode.container.maxNeverUsedIntervalMs", MILLIS, 0..=MOST, 0).into(),
-        ),
-    };
     Ok(())
 }
 

@@ -110,6 +110,9 @@ const NO_SASL: &str = "SASL is not there yet, and the check must not be left out
 const SASL_KEY: &str = "no effect: this version has no SASL, a client that asks for it is not authenticated";
 const TUNING: &str = "no effect: requests take another way here";
 const THROTTLE: &str = "no effect: this version does not throttle requests or connections in this way";
+const NO_SWEEPER: &str =
+    "no effect yet: containers and nodes whose time is over are not removed in this version";
+const IN_BYTES: &str = "no effect: what one connection may have waiting is bounded in bytes";
 const NO_QUOTAS: &str = "no effect yet: quotas are not enforced in this version";
 const NO_PATH_STATS: &str = "no effect: there are no statistics by path";
 
@@ -184,7 +187,7 @@ pub(super) static KEYS: &[Key] = &[
     used(Parser, "maxSessionTimeout"),
     used(Parser, "maxClientCnxns"),
     used(Property, "maxCnxns"),
-    used(Property, "globalOutstandingLimit"),
+    warn(Property, "globalOutstandingLimit", &["1000"], IN_BYTES),
     used(Property, "nio.sessionlessCnxnTimeout"),
     used(Bare, "jute.maxbuffer"),
     used(Property, "jute.maxbuffer.extrasize"),
@@ -246,9 +249,9 @@ pub(super) static KEYS: &[Key] = &[
     silent(Property, "watcherCleanIntervalInSeconds"),
     silent(Property, "maxInProcessingDeadWatchers"),
     silent(Property, "bitHashCacheSize"),
-    used(Bare, "znode.container.checkIntervalMs"),
-    used(Bare, "znode.container.maxPerMinute"),
-    used(Bare, "znode.container.maxNeverUsedIntervalMs"),
+    warn(Bare, "znode.container.checkIntervalMs", &["60000"], NO_SWEEPER),
+    warn(Bare, "znode.container.maxPerMinute", &["10000"], NO_SWEEPER),
+    warn(Bare, "znode.container.maxNeverUsedIntervalMs", &["0"], NO_SWEEPER),
     used(Bare, "readonlymode.enabled"),
     // Words, admin server, metrics, audit.
     used(Property, "4lw.commands.whitelist"),

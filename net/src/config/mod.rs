@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use error::{ConfigError, Place, Severity, Warning};
-pub use model::{Autopurge, Config, Containers, Listen, Loops, Member, Role, SuperDigest};
+pub use model::{Autopurge, Config, Listen, Loops, Member, Role, SuperDigest};
 
 use self::{
     given::{Entry, Given},

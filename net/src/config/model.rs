@@ -34,9 +34,6 @@ pub struct Config {
     pub max_connections: u32,
     /// How long a connection may stay without a session, in milliseconds (`nio.sessionlessCnxnTimeout`).
     pub sessionless_timeout_ms: u32,
-    /// Requests in progress above which connections that have some are no longer read
-    /// (`globalOutstandingLimit`).
-    pub outstanding_limit: u32,
     /// Longest request frame, in bytes without its length prefix (`jute.maxbuffer`).
     pub max_request_bytes: u32,
     /// What a transaction may take over `max_request_bytes` when it is read from a log
@@ -64,8 +61,6 @@ pub struct Config {
     pub check_acls: bool,
     /// Who may do anything, in the scheme `digest`.
     pub super_digest: Option<SuperDigest>,
-    /// When containers without children are removed.
-    pub containers: Containers,
     /// What is kept of old files. No effect before there are snapshots.
     pub autopurge: Autopurge,
     /// Which four-letter words are answered.
@@ -104,17 +99,6 @@ pub struct Loops {
     pub cores: Vec<usize>,
     /// Front loops beside the replica loop; 0 = one loop does both.
     pub fronts: usize,
-}
-
-/// Cadence of the removal of empty containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Containers {
-    /// How often they are looked for.
-    pub check_interval: Duration,
-    /// Removals per minute at most.
-    pub max_per_minute: u32,
-    /// Age at which a container that never had a child is removed; zero = never.
-    pub max_never_used: Duration,
 }
 
 /// `autopurge.*`.
@@ -180,7 +164,6 @@ impl Config {
             max_connections_per_address: 60,
             max_connections: 0,
             sessionless_timeout_ms: 10_000,
-            outstanding_limit: 1000,
             max_request_bytes: 0xf_ffff,
             max_request_extra_bytes: 0xf_ffff,
             max_reply_bytes: 32 << 20,
@@ -194,11 +177,6 @@ impl Config {
             extended_types: false,
             check_acls: true,
             super_digest: None,
-            containers: Containers {
-                check_interval: Duration::from_secs(60),
-                max_per_minute: 10_000,
-                max_never_used: Duration::ZERO,
-            },
             autopurge: Autopurge { snapshots: 3, interval: None },
             words: Whitelist::embedded(),
             init_limit: 0,

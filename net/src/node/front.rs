@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hashbrown::HashMap;
@@ -41,6 +42,7 @@ pub struct FrontLimits {
 #[derive(Debug, Default)]
 pub struct Census {
     counts: Mutex<(HashMap<IpAddr, usize>, usize)>,
+    rejected: AtomicU64,
 }
 
 impl Census {
@@ -50,11 +52,17 @@ impl Census {
         let of_this = by_address.get(&address).copied().unwrap_or(0);
         let full = |limit: usize, count: usize| limit != 0 && count >= limit;
         if full(limits.per_address, of_this) || full(limits.total, *total) {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         by_address.insert(address, of_this + 1);
         *total += 1;
         true
+    }
+
+    /// How many connections were refused since the last call.
+    pub fn take_rejected(&self) -> u64 {
+        self.rejected.swap(0, Ordering::Relaxed)
     }
 
     fn leave(&self, address: IpAddr) {

@@ -56,6 +56,8 @@ pub struct Replica {
     done: Vec<WriteDone>,
     /// Batches handed to the disk: their last transaction, and when, in microseconds.
     sealed: VecDeque<(Zxid, u64)>,
+    /// The last transaction of the batch that was measured last.
+    timed: Zxid,
     /// A batch that takes longer to become durable is worth a line.
     fsync_warning: Duration,
     /// When the log wants to look at the clock again.
@@ -109,6 +111,7 @@ impl Replica {
         fsync_warning: Duration,
         now: Now,
     ) -> Replica {
+        let timed = log.durable().get();
         Replica {
             service,
             proposals: Proposals { log, backlog: 0, refused: None },
@@ -116,6 +119,7 @@ impl Replica {
             volume,
             words,
             sealed: VecDeque::new(),
+            timed,
             fsync_warning,
             now,
             done: Vec::new(),
@@ -231,7 +235,10 @@ impl Replica {
 
     /// Measures how long the batches up to `durable` took.
     fn time_batches(&mut self, durable: Zxid) {
-        while let Some((_, at)) = self.sealed.pop_front_if(|(last, _)| *last <= durable) {
+        while let Some((last, at)) = self.sealed.pop_front_if(|(last, _)| *last <= durable) {
+            // Consecutive in a standalone node.
+            let transactions = last.raw() - std::mem::replace(&mut self.timed, last).raw();
+            self.service.metrics.record(Observed::BatchSize, transactions.unsigned_abs());
             let took_us = self.now.mono_us.saturating_sub(at);
             self.service.metrics.record(Observed::FsyncTime, took_us);
             if u128::from(took_us) > self.fsync_warning.as_micros() {

@@ -93,14 +93,14 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
     let (serving_now, serving) = mpsc::channel();
     let mut locks = (0..fronts).map(|_| lock()).collect::<Result<Vec<_>, _>>()?;
     let replica = {
-        let (config, stop) = (config.clone(), stop.clone());
+        let (config, stop, refusals) = (config.clone(), stop.clone(), census.clone());
         let mut options = RingOptions::default();
         if fronts > 0 {
             options.receive_buffers = 0;
         }
         let lock = lock()?;
         spawn("replica", cores.first().copied(), options, lock, on_end.clone(), move |ring, parts| {
-            let replica = recover(&config, volume, address, &ring, clock)?;
+            let replica = recover(&config, volume, address, refusals, &ring, clock)?;
             let _ = serving_now.send(());
             match parts {
                 ReplicaParts::Alone { front, listener } => {
@@ -252,6 +252,7 @@ fn recover(
     config: &Config,
     volume: FsVolume,
     address: SocketAddr,
+    census: Arc<Census>,
     ring: &Ring,
     clock: Clock,
 ) -> Result<Replica, ServeError> {
@@ -279,7 +280,7 @@ fn recover(
         .map_err(ServeError::system("starting the housekeeper"))?;
     let took = store.took.as_micros() as u64;
     let now = clock.now();
-    let words = Words::new(config.words, Settings::new(config, address.port()), now);
+    let words = Words::new(config.words, Settings::new(config, address.port()), census, now);
     let options = Options { max_txn_bytes: store.log.max_record(), ..service_options(config) };
     let mut service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
     service.metrics.record(Observed::DbInitTime, took);

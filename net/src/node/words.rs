@@ -4,12 +4,14 @@
 //! gathered only for the words that list.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ringkeeper_engine::id::SessionId;
 
+use super::front::Census;
 use crate::admin::{
-    self, Admission, Bucket, Connection, ConnectionSession, DataWatches, Effect, Environment, NodeView,
-    Settings, Whitelist, Word,
+    self, Admission, Bucket, Connection, ConnectionSession, Counter, DataWatches, Effect, Environment,
+    NodeView, Settings, Whitelist, Word,
 };
 use crate::client::{ConnView, Now, Service, mode};
 use crate::wire::op;
@@ -24,11 +26,12 @@ pub struct Words {
     directories: [PathBuf; 2],
     trace_mask: i64,
     started_ms: u64,
+    census: Arc<Census>,
 }
 
 impl Words {
     /// Words of a node that serves from `now` on.
-    pub fn new(allowed: Whitelist, settings: Settings, now: Now) -> Words {
+    pub fn new(allowed: Whitelist, settings: Settings, census: Arc<Census>, now: Now) -> Words {
         Words {
             allowed,
             directories: [settings.data_dir.clone(), settings.data_log_dir.clone()],
@@ -36,12 +39,14 @@ impl Words {
             environment: Environment::gather(),
             trace_mask: 306,
             started_ms: now.mono_ms,
+            census,
         }
     }
 
     /// The answer to a word; empty means: close without one.
     pub fn answer(&mut self, now: Now, bytes: [u8; 4], argument: &[u8], service: &mut Service) -> Vec<u8> {
         let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
+        service.metrics.add(Counter::ConnectionsRejected, self.census.take_rejected());
         match admin::admit(word, self.allowed) {
             Admission::Refuse(text) => return text,
             Admission::Close => return Vec::new(),
@@ -64,12 +69,7 @@ impl Words {
         view.node_count = stats.nodes;
         view.data_size = stats.data_size;
         view.ephemerals = stats.ephemerals;
-        view.watches = stats.watches.total as u64;
-        view.data_watches = DataWatches {
-            connections: stats.watches.data_conns as u64,
-            paths: stats.watches.data_paths as u64,
-            pairs: stats.watches.data as u64,
-        };
+        view.watches = stats.watches as u64;
         view.sessions = stats.sessions as u64;
         view.connection_count = stats.connections as u64;
         view.packets_received = stats.counters.received;
@@ -91,6 +91,14 @@ impl Words {
                 let due = service.sessions().filter_map(|(id, _, due)| Some((wall(due?), id)));
                 view.session_buckets = buckets(due);
                 view.ephemeral_paths = ephemerals(service);
+            }
+            Word::Wchs => {
+                let counts = service.watch_counts();
+                view.data_watches = DataWatches {
+                    connections: counts.data_conns as u64,
+                    paths: counts.data_paths as u64,
+                    pairs: counts.data as u64,
+                };
             }
             Word::Wchc | Word::Wchp => view.watched_paths = watched(service),
             Word::Hash => view.digests = service.tree().digest_history().collect(),

@@ -171,7 +171,7 @@ fn multi_read_takes_each_operation_for_itself() {
         [header_of(-1, 0, -101), hex("ffffff9b"), header_of(8, 0, 0), hex("00000000"), header_of(-1, 1, -1)]
             .concat()
     );
-    assert_eq!(world.service.stats().watches.total, 0);
+    assert_eq!(world.service.stats().watches, 0);
     assert_eq!(
         world.err(client, multi_of(op::MULTI_READ, &[(op::DELETE, delete("/a", -1)[8..].to_vec())])),
         -5

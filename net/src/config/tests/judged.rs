@@ -226,18 +226,16 @@ fn what_has_no_effect_is_said_once() {
 
 #[test]
 fn lenient_numbers_fall_back_to_the_default_and_say_so() {
-    let Loaded { config, warnings } = fine(&format!(
-        "{MINIMAL}globalOutstandingLimit=lots\nmaxCnxns=-1\njute.maxbuffer=7\nnio.sessionlessCnxnTimeout=0x64\n"
-    ));
-    assert_eq!((config.outstanding_limit, config.max_connections), (1000, 0));
+    let Loaded { config, warnings } =
+        fine(&format!("{MINIMAL}maxCnxns=-1\njute.maxbuffer=7\nnio.sessionlessCnxnTimeout=0x64\n"));
+    assert_eq!(config.max_connections, 0);
     assert_eq!((config.max_request_bytes, config.sessionless_timeout_ms), (1_048_575, 100));
     assert_eq!(
         printed(&warnings),
         [
-            "zoo.cfg:3: globalOutstandingLimit: expected a whole number from 1 to 2147483647; the default 1000 is used",
-            "zoo.cfg:4: maxCnxns: expected a whole number, 0 for no limit, from 0 to 2147483647; the default 0 is used",
-            "zoo.cfg:5: jute.maxbuffer: honoured here; the reference takes it only as -Djute.maxbuffer",
-            "zoo.cfg:5: jute.maxbuffer: expected a whole number of bytes from 1024 to 1073741824; the default 1048575 is used",
+            "zoo.cfg:3: maxCnxns: expected a whole number, 0 for no limit, from 0 to 2147483647; the default 0 is used",
+            "zoo.cfg:4: jute.maxbuffer: honoured here; the reference takes it only as -Djute.maxbuffer",
+            "zoo.cfg:4: jute.maxbuffer: expected a whole number of bytes from 1024 to 1073741824; the default 1048575 is used",
         ]
     );
 }

@@ -78,10 +78,10 @@ fn every_followed_key_arrives() {
     let config = silent(
         "tickTime=1000\ndataDir=/d\ndataLogDir=/l\nclientPort=0\nclientPortAddress=127.0.0.1\n\
          clientPortListenBacklog=77\nminSessionTimeout=1500\nmaxSessionTimeout=9000\nmaxClientCnxns=0\n\
-         maxCnxns=12\nglobalOutstandingLimit=500\njute.maxbuffer.extrasize=4096\nforceSync=yes\n\
+         maxCnxns=12\njute.maxbuffer.extrasize=4096\nforceSync=yes\n\
          4lw.commands.whitelist=ruok, mntr\nskipACL=no\nDigestAuthenticationProvider.superDigest=super:abc=\n\
          digest.enabled=false\nnio.sessionlessCnxnTimeout=250\nfsync.warningthresholdms=20\n\
-         extendedTypesEnabled=TRUE\nclientTcpKeepAlive=true\ndatadir.autocreate=false\n\
+         clientTcpKeepAlive=true\ndatadir.autocreate=false\n\
          autopurge.snapRetainCount=5\nringkeeper.cores=2, 0\nringkeeper.commitsInFlight=16\n\
          ringkeeper.maxReplyBytes=2000000\nringkeeper.maxUnsentBytes=3000000\n\
          ringkeeper.logSegmentBytes=16777216\n",
@@ -92,9 +92,8 @@ fn every_followed_key_arrives() {
     assert_eq!(config.listen_backlog, Some(77));
     assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (1500, 9000));
     assert_eq!((config.max_connections_per_address, config.max_connections), (0, 12));
-    assert_eq!(config.outstanding_limit, 500);
     assert_eq!((config.max_request_bytes, config.max_request_extra_bytes), (1_048_575, 4096));
-    assert!(config.force_sync && config.check_acls && !config.digest && config.extended_types);
+    assert!(config.force_sync && config.check_acls && !config.digest && !config.extended_types);
     assert!(config.tcp_keep_alive && !config.create_data_dir);
     assert!(
         config.words.allows(Word::Ruok)
