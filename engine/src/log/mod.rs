@@ -160,6 +160,9 @@ pub struct Log {
     appended: Zxid,
     sealed: Point,
     durable: Point,
+    /// What is known to be on the medium, the only thing that marks and headers may vouch for. The same as `durable`
+    /// unless [`LogOptions::sync`] is off; then only an opening, a cut or a stop, which flush, take it further.
+    flushed: Point,
     purged: Point,
     purging: Option<Purging>,
     marks: Marks,
@@ -198,6 +201,7 @@ impl Log {
             appended: tip.zxid,
             sealed: tip,
             durable: tip,
+            flushed: tip,
             purged: recovered.purged,
             purging: None,
             marks: Marks::new(recovered.slots),
@@ -286,7 +290,7 @@ impl Log {
     /// says so is durable. Returns how many.
     pub fn purge(&mut self, below: Zxid) -> usize {
         // The next segment must have a durable batch, hence a durable header: else the log would begin nowhere.
-        let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.durable.seq;
+        let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.flushed.seq;
         let within = &self.segments[..self.segments.len().saturating_sub(1)];
         let count = within.iter().take_while(needless).count();
         if count == 0 {
@@ -308,7 +312,17 @@ impl Log {
         if !self.is_idle() {
             return Err(LogError::Busy { doing: "closing" });
         }
+        self.flush(vol)?;
         self.marks.write(vol, Mark::new(self.generation, self.durable, self.purged))
+    }
+
+    /// Makes true what `durable` says, where writes did not ([`LogOptions::sync`] is off).
+    fn flush(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
+        let unflushed = self.segments.iter().filter(|s| s.last.seq > self.flushed.seq);
+        let flushed = unflushed.map(|s| s.name.to_string()).try_for_each(|name| files::sync(vol, &name));
+        flushed.map_err(|error| self.fail(error))?;
+        self.flushed = self.durable;
+        Ok(())
     }
 
     /// The point that the first segment continues.

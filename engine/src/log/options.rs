@@ -17,7 +17,8 @@ pub struct LogOptions {
     pub prepare_ahead: usize,
     /// Room in the last segment below which, with none prepared, only what the node itself needs is taken.
     pub reserve_bytes: u64,
-    /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe.
+    /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe: a power cut takes
+    /// the end of what was acknowledged. Nothing is purged then but what an opening or a cut has flushed.
     pub sync: bool,
     /// Start of the random ids of segments. Must be drawn afresh from the system at every start and be no
     /// client's to know; tests give a constant.

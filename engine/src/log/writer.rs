@@ -78,7 +78,7 @@ impl Log {
     /// mark when it is due. Returns when to be called again at the latest, if at all before the next commit.
     pub fn tick<D: Disk + ?Sized>(&mut self, now_ms: u64, disk: &mut D) -> Result<Option<u64>, LogError> {
         self.alive()?;
-        let again = self.marks.tick(now_ms, self.durable);
+        let again = self.marks.tick(now_ms, self.flushed);
         self.submit_mark(disk)?;
         Ok(again)
     }
@@ -116,6 +116,9 @@ impl Log {
                 self.batches.durable_one();
                 self.durable = point;
             }
+        }
+        if self.options.sync {
+            self.flushed = self.durable;
         }
         Ok((self.durable.seq > before).then(|| Durable::mint(self.durable.zxid)))
     }
@@ -163,7 +166,7 @@ impl Log {
     fn roll<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<bool, LogError> {
         let Some(name) = self.stock.take() else { return Ok(false) };
         let before = self.segments.last().map_or(0, |s| s.name.number);
-        let header = self.segment_header(name).continuing(self.sealed, before, self.durable.seq);
+        let header = self.segment_header(name).continuing(self.sealed, before, self.flushed.seq);
         let mut block = AlignedBuf::zeroed(BLOCK);
         header.write(&mut block);
         self.stale_files.extend(self.file.take());
@@ -195,7 +198,7 @@ impl Log {
             seq: self.sealed.seq + 1,
             first_zxid: batch.first.raw(),
             last_zxid: batch.last.raw(),
-            durable_seq: self.durable.seq,
+            durable_seq: self.flushed.seq,
             segment_id: segment.name.id,
             payload_len: (batch.end - BATCH_HEADER) as u32,
             record_count: batch.count,
@@ -240,7 +243,7 @@ impl Log {
     }
 
     fn submit_mark<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<(), LogError> {
-        let mark = Mark::new(self.generation, self.durable, self.purged);
+        let mark = Mark::new(self.generation, self.flushed, self.purged);
         let directory = &self.directory;
         let submitted = self.marks.submit(disk, mark, || directory.join("marks"));
         submitted.map_err(|error| self.fail(error))
