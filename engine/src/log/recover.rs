@@ -44,7 +44,7 @@ pub(super) fn recover(
     replay: &mut Replay<'_>,
 ) -> Result<Recovered, LogError> {
     let inventory = Inventory::take(files)?;
-    let epochs = EpochFile::load(files)?;
+    let mut epochs = EpochFile::load(files)?;
     let slots = match Slots::<Mark>::load(files)? {
         Some(slots) => slots,
         None => return create(files, inventory, epochs, options),
@@ -67,7 +67,8 @@ pub(super) fn recover(
         }
     }
     files.sync(Mark::FILE)?;
-    if epochs.is_some() {
+    if let Some(epochs) = &mut epochs {
+        epochs.repair(files.volume())?;
         files.sync(EpochFile::NAME)?;
     }
     files.sync_dir()?;
@@ -119,7 +120,10 @@ fn create(
     }
     // The epochs first: a directory with marks and without epochs has lost them.
     let epochs = match epochs {
-        Some(epochs) => epochs,
+        Some(mut epochs) => {
+            epochs.repair(files.volume())?;
+            epochs
+        }
         None => EpochFile::create(files, next_id(&mut { options.seed }, 0), Epochs::default())?,
     };
     let database = epochs.database();

@@ -429,6 +429,20 @@ fn files_of_another_directory_or_version_are_refused() {
 }
 
 #[test]
+fn what_is_refused_is_left_as_it_is() {
+    let (disk, _) = stopped();
+    flip(&disk, "epochs", BLOCK + 20);
+    let whole = disk.fork();
+    flip(&disk, &places(&disk)[2].file, places(&disk)[2].offset as usize + 70);
+    let before = disk.contents();
+    corruption(&disk);
+    assert!(disk.contents() == before, "not even a slot is repaired");
+    let before = whole.contents();
+    open(&whole).unwrap();
+    assert!(whole.contents() != before, "the slot is repaired once the log is seen to be whole");
+}
+
+#[test]
 fn a_corruption_says_what_where_and_what_to_do() {
     let (disk, _) = stopped();
     let place = places(&disk)[1].clone();
