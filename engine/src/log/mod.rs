@@ -177,7 +177,8 @@ impl Log {
     /// Reads the log of a directory back, or begins one in an empty directory. Calls `replay` with all
     /// transactions in order; when this returns, they are durable. A torn tail is cut off.
     ///
-    /// Fails with [`LogError::Corrupt`] when something acknowledged is missing; nothing has been changed then.
+    /// Fails with [`LogError::Corrupt`] when something acknowledged is missing, and with [`LogError::NotOurs`] when
+    /// the directory has another server's log and none of ours; nothing has been changed then.
     pub fn open(
         vol: &dyn Volume,
         options: LogOptions,

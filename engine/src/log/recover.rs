@@ -58,6 +58,10 @@ pub(super) fn recover(
 
     let mut walk = Walk::new(files, &inventory, slots.value())?;
     let end = walk.run(replay)?;
+    // Versions that looked too late have made their own files in such a directory.
+    if walk.tip.seq == 0 {
+        refuse_foreign(files, &inventory)?;
+    }
     let Walk { segments, tip, owed, records, generation, .. } = walk;
     // What came back after the end of a process may still be in the device's cache only, and soon somebody is
     // told of it. Batches at or below the evidence were flushed by those who wrote them.
@@ -118,6 +122,7 @@ fn create(
         }
         .into());
     }
+    refuse_foreign(files, &inventory)?;
     // The epochs first: a directory with marks and without epochs has lost them.
     let epochs = match epochs {
         Some(mut epochs) => {
@@ -150,6 +155,14 @@ fn create(
         stock: stock(&inventory, &[], options),
         report,
     })
+}
+
+/// Refuses a directory with another server's log and none of ours, before anything is written to it.
+fn refuse_foreign(files: &Files<'_>, inventory: &Inventory) -> Result<(), LogError> {
+    match &inventory.foreign {
+        Some(file) if !inventory.has_log() => Err(LogError::NotOurs { path: files.path(file) }),
+        _ => Ok(()),
+    }
 }
 
 /// Sorts the files that are not the log into those ready for use and those that are free.
