@@ -57,6 +57,10 @@ pub(super) const MIN_TXN: usize = 32;
 /// Bytes before the first record of a batch.
 pub(super) const BATCH_HEADER: usize = size_of::<BatchHeader>();
 
+/// Sequence numbers and counters on the medium are below this. No log gets there at any speed; a sound checksum over
+/// more is not a mistake of the medium, and counting on from it must not overflow.
+pub(super) const COUNTS: u64 = 1 << 48;
+
 /// A point of the log between two transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Point {
@@ -154,6 +158,7 @@ impl SegmentHeader {
             return FirstBlock::Unknown { version: header.version };
         }
         let ours = header.number == name.number && header.id == name.id && header.zero == 0;
+        let ours = ours && header.from_seq < COUNTS && header.durable_seq < COUNTS;
         if ours { FirstBlock::Header(header) } else { FirstBlock::Other }
     }
 }
@@ -204,7 +209,9 @@ impl BatchHeader {
     pub fn read(id: u64, seed: u32, bytes: &[u8]) -> Option<BatchHeader> {
         let bytes = bytes.get(..BATCH_HEADER)?;
         let header: BatchHeader = pod_read_unaligned(bytes);
-        let sound = header.segment_id == id && header.header_crc == crc32c_append(seed, &bytes[4..]);
+        let sound = header.segment_id == id
+            && header.seq < COUNTS
+            && header.header_crc == crc32c_append(seed, &bytes[4..]);
         sound.then_some(header)
     }
 

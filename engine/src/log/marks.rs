@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use super::error::LogError;
-use super::format::Point;
+use super::format::{COUNTS, Point};
 use super::slots::{SlotValue, Slots};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, FileId, Volume, WriteOp};
@@ -41,6 +41,10 @@ impl SlotValue for Mark {
     const FILE: &'static str = "marks";
     const MAGIC: [u8; 8] = *b"RKMARKS\0";
     const WRITING: &'static str = "writing the durable mark,";
+
+    fn is_possible(&self) -> bool {
+        self.seq < COUNTS && self.purged_seq < COUNTS
+    }
 }
 
 impl Mark {

@@ -169,12 +169,14 @@ fn refuse_foreign(files: &Files<'_>, inventory: &Inventory) -> Result<(), LogErr
 fn stock(inventory: &Inventory, live: &[Segment], options: &LogOptions) -> Stock {
     let highest = |names: &mut dyn Iterator<Item = SegmentName>| names.map(|n| n.number).max().unwrap_or(0);
     let used = highest(&mut inventory.used.iter().map(|u| u.name));
-    let headless = highest(&mut inventory.headless.iter().map(|h| h.name));
+    // Nothing vouches for the number of a file without a header. One that would leave few to its successors is not used.
+    let usable = |name: SegmentName| name.number < SegmentName::NUMBERS / 2;
+    let headless = highest(&mut inventory.headless.iter().map(|h| h.name).filter(|&n| usable(n)));
     let mut stock =
         Stock::new(options.segment_bytes, options.prepare_ahead, used, used.max(headless), options.seed);
     for file in &inventory.headless {
         // Under a name that already has batches a new one could be followed by them.
-        if file.batches.is_empty() && file.file_len == options.segment_bytes {
+        if file.batches.is_empty() && file.file_len == options.segment_bytes && usable(file.name) {
             stock.add_prepared(file.name);
         } else {
             stock.add_free(Free { file: file.name.to_string(), len: file.file_len });

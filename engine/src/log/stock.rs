@@ -68,7 +68,7 @@ impl Stock {
             used,
             asked: None,
             free: VecDeque::new(),
-            next_number: known.saturating_add(1),
+            next_number: known.saturating_add(1), // read from names, so below `SegmentName::NUMBERS`
             random: seed,
         }
     }
