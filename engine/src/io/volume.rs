@@ -93,8 +93,7 @@ impl FsVolume {
             let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
             let holder = read.ok().and_then(|_| text.trim().parse().ok());
             // A holder that was killed may still have writes on their way to the disk: see `Ring::hold`.
-            let dead = holder.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists());
-            if !dead || waiting.elapsed() > PATIENCE {
+            if !holder.is_some_and(is_dead) || waiting.elapsed() > PATIENCE {
                 return Err(VolumeError::Locked { dir: dir.to_owned(), holder });
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -146,17 +145,38 @@ impl FsVolume {
     }
 }
 
-/// Creates `dir` and makes its name durable. An existing one is left as it is.
-fn create_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+/// Whether a process is gone, or has ended and waits only to be buried (`Z` or `X` in `/proc/PID/stat`): it may be
+/// a zombie for as long as its parent likes, and the kernel may still be closing its files.
+fn is_dead(pid: u32) -> bool {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => has_ended(&stat),
+        Err(_) => !Path::new(&format!("/proc/{pid}")).exists(),
     }
-    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+}
+
+/// Reads the state: behind the name, which is in parentheses and may contain any byte.
+fn has_ended(stat: &[u8]) -> bool {
+    let name_end = stat.iter().rposition(|&b| b == b')');
+    let state = name_end.and_then(|end| stat.get(end + 2));
+    matches!(state, Some(b'Z' | b'X' | b'x'))
+}
+
+/// Creates `dir` and makes its name durable, also that of an existing one: its maker may not have come so far.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    let mut missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let existed = missing.is_empty();
+    if existed {
+        missing.push(dir);
+    }
     for new in missing {
         // A relative path of one component has the empty path as its parent.
         let parent = new.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        match File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all()) {
+            // Somebody else gave us this directory, below one that we may not look into, and saw to its name.
+            Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
     }
     Ok(())
 }

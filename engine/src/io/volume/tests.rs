@@ -154,6 +154,22 @@ fn a_second_opener_is_told_who_has_the_directory() {
 }
 
 #[test]
+fn a_zombie_and_a_process_that_is_gone_are_dead() {
+    assert!(!is_dead(std::process::id()));
+    let mut child = std::process::Command::new("true").stdin(std::process::Stdio::null()).spawn().unwrap();
+    // Not waited for: it becomes a zombie of ours, and stays one.
+    while !is_dead(child.id()) {
+        std::thread::yield_now();
+    }
+    assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+    child.wait().unwrap();
+    assert!(is_dead(child.id()));
+    assert!(has_ended(b"7 (a) Z (b) Z 1 2"));
+    assert!(!has_ended(b"7 (x) Z) S 1 2"));
+    assert!(!has_ended(b"") && !has_ended(b"7 (x)"));
+}
+
+#[test]
 fn a_directory_that_cannot_be_had_is_named() {
     let dir = test_directory();
     fs::write(dir.path().join("file"), b"").unwrap();
