@@ -166,6 +166,11 @@ impl Marks {
         Ok(())
     }
 
+    /// Where in the file the write in flight goes.
+    pub fn offset_in_flight(&self) -> u64 {
+        self.slots.next_offset()
+    }
+
     /// The write in flight is durable. Returns what it wrote.
     pub fn done(&mut self) -> Mark {
         let mark = self.in_flight.take().expect("a mark write was in flight");

@@ -120,6 +120,11 @@ impl<V: SlotValue> Slots<V> {
     /// [`Slots::written`] once it is durable.
     pub fn encode_next(&self, value: &V, block: &mut [u8]) -> u64 {
         self.encode(value, self.counter + 1, block);
+        self.next_offset()
+    }
+
+    /// Where in the file the next version goes.
+    pub fn next_offset(&self) -> u64 {
         (self.next * BLOCK) as u64
     }
 

@@ -14,9 +14,13 @@ use super::error::LogError;
 use super::format::{BATCH_HEADER, BatchHeader, Point, SegmentHeader, padded, seed_of, txn_zxid};
 use super::marks::{MARK_TAG, Mark};
 use super::name::SegmentName;
+use super::slots::SlotValue;
 use super::{Log, Segment, Space};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, WriteDone, WriteOp};
+
+/// Bytes that are kept for encoding the next transaction; what a longer one took beyond is given back.
+const SCRATCH: usize = 1 << 20;
 
 /// A submitted write of a segment.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ impl Log {
             return Err(LogError::Order { zxid, last: self.appended });
         }
         self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH);
         encode(&mut self.scratch);
         let (len, found, max) = (self.scratch.len(), txn_zxid(&self.scratch), self.max_record());
         if len > max {
@@ -95,8 +100,8 @@ impl Log {
                     Ok(None)
                 }
                 Err(source) => {
-                    let path = self.directory.join("marks");
-                    Err(self.write_failed("writing the durable mark,", path, 0, BLOCK, source))
+                    let (path, offset) = (self.directory.join(Mark::FILE), self.marks.offset_in_flight());
+                    Err(self.write_failed(Mark::WRITING, path, offset, BLOCK, source))
                 }
             };
         }
@@ -245,7 +250,7 @@ impl Log {
     fn submit_mark<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<(), LogError> {
         let mark = Mark::new(self.generation, self.flushed, self.purged);
         let directory = &self.directory;
-        let submitted = self.marks.submit(disk, mark, || directory.join("marks"));
+        let submitted = self.marks.submit(disk, mark, || directory.join(Mark::FILE));
         submitted.map_err(|error| self.fail(error))
     }
 

@@ -103,6 +103,18 @@ fn a_record_may_be_larger_than_a_batch_and_not_than_a_segment() {
 }
 
 #[test]
+fn the_memory_of_a_long_transaction_is_given_back() {
+    let mut rig = Rig::with(SimDisk::new(1), LogOptions { segment_bytes: 8 << 20, ..small() });
+    rig.batch(1, 5 << 20);
+    rig.housekeep();
+    rig.settle();
+    assert!(rig.log.scratch.capacity() >= 5 << 20);
+    rig.batch(1, 100);
+    rig.settle();
+    assert!(rig.log.scratch.capacity() <= 1 << 20);
+}
+
+#[test]
 fn what_is_not_the_transaction_is_refused_and_takes_no_place() {
     let mut rig = Rig::new(1);
     rig.batch(2, 40);

@@ -89,9 +89,16 @@ fn after_any_failed_write_nothing_is_acknowledged() {
         let mut rig = Rig::new(1);
         rig.disk.fail(SimOp::Write, nth, EIO);
         let error = life(&mut rig).unwrap_err();
-        let LogError::Io { doing, path, .. } = &error else { panic!("write {nth}: {error}") };
+        let LogError::Io { doing, path, offset, .. } = &error else { panic!("write {nth}: {error}") };
         assert!(error.to_string().contains("Input/output error"), "{error}");
         assert!(error.to_string().contains(doing) && error.to_string().contains(path.to_str().unwrap()));
+        let tried = rig.disk.trace().into_iter().rev().find_map(|event| match event {
+            Event::Submit { file, offset, .. } | Event::Write { file, offset, .. } if file == "marks" => {
+                Some(offset)
+            }
+            _ => None,
+        });
+        assert!(!path.ends_with("marks") || tried == Some(*offset), "write {nth}: {error}");
         // Everything that follows is refused, although the disk is well again.
         let z = zxid(1 << 40);
         let refused = rig.log.append(z, |out| out.extend_from_slice(&txn(z, 50, 0)));
