@@ -277,8 +277,19 @@ impl Log {
         self.stock.removal()
     }
 
-    /// Prepares wanted segments now, blocking: for the first start, tests and benches.
+    /// Sees to it that one segment is ready for when the one in use is full, blocking: for the start. The others are
+    /// the housekeeper's to make.
+    ///
+    /// An error, a full disk for one, leaves a log that is as usable as before: what is in it can be read, what has
+    /// room can be appended, [`Log::space`] says whether there is any, and [`Log::segment_wanted`] asks for the
+    /// segment again. Only in a directory that is new ([`RecoveryReport::created`]) is there nothing to serve
+    /// without it, and the caller does well to give up.
     pub fn prepare(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
+        if self.stock.has_prepared() { Ok(()) } else { self.stock.prepare_one(vol) }
+    }
+
+    /// Prepares all wanted segments now, blocking: for tests and benches.
+    pub fn prepare_all(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
         while let Some(request) = self.stock.request() {
             let made = request.perform(vol);
             made.inspect_err(|_| self.stock.failed(&request.name))?;
