@@ -272,7 +272,7 @@ fn a_directory_of_another_server_is_refused_every_time_and_left_as_it_is() {
 fn options_that_no_log_can_have_are_refused() {
     for bad in [
         LogOptions { segment_bytes: 5000, ..small() },
-        LogOptions { segment_bytes: 2 << 30, ..small() },
+        LogOptions { segment_bytes: LogOptions::MAX_SEGMENT_BYTES + BLOCK as u64, ..small() },
         LogOptions { batch_bytes: 6 * BLOCK, ..small() },
         LogOptions { in_flight: 0, ..small() },
         LogOptions { prepare_ahead: 0, ..small() },
