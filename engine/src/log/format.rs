@@ -249,13 +249,21 @@ pub(super) fn txn_zxid(txn: &[u8]) -> Option<Zxid> {
 /// Takes the record at the beginning of `bytes`: its zxid, its transaction, and what follows it. `None` if there
 /// is no sound record.
 pub(super) fn split_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
+    let (crc, zxid, txn, rest) = cut_record(bytes)?;
+    (record_crc(txn) == crc).then_some((zxid, txn, rest))
+}
+
+/// The same for bytes whose checksums were seen to hold: does not look at the record's.
+pub(super) fn split_sound_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
+    cut_record(bytes).map(|(_, zxid, txn, rest)| (zxid, txn, rest))
+}
+
+fn cut_record(bytes: &[u8]) -> Option<(u32, Zxid, &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
     let (len, crc) = header.split_at(4);
     let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
     let (txn, rest) = rest.split_at_checked(len)?;
-    let sound = record_crc(txn) == u32::from_le_bytes(crc.try_into().ok()?);
-    let zxid = txn_zxid(txn)?;
-    sound.then_some((zxid, txn, rest))
+    Some((u32::from_le_bytes(crc.try_into().ok()?), txn_zxid(txn)?, txn, rest))
 }
 
 #[cfg(test)]
