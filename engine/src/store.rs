@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use crate::id::{SessionId, Zxid};
 use crate::io::Volume;
 use crate::log::{Log, LogError, LogOptions, RecoveryReport};
-use crate::tree::{OpResult, Tree};
+use crate::tree::{DigestCheck, OpResult, Tree};
 use crate::txn::{self, TxnError};
 
 /// Between two lines about the progress of a long replay.
@@ -60,7 +60,14 @@ pub fn open(volume: &dyn Volume, options: LogOptions, tree_seed: u64) -> Result<
     let mut last_zxid = Zxid::ZERO;
     let (log, report) = Log::open(volume, options, &mut |payload, zxid| {
         let (header, txn, digest) = txn::decode(payload).map_err(|source| Undecodable { zxid, source })?;
-        match tree.apply(&header, &txn, digest, &mut |_| ()).result {
+        let applied = tree.apply(&header, &txn, digest, &mut |_| ());
+        if let DigestCheck::Mismatch { expected, actual } = applied.digest
+            && tree.digest_mismatches() == 1
+        {
+            // Like the reference: said loudly, counted, and not a reason to deny service.
+            tracing::error!(%zxid, expected, actual, "replaying the log makes another tree than its writer had");
+        }
+        match applied.result {
             OpResult::SessionCreated { timeout } => {
                 sessions.insert(header.client_id, timeout);
             }

@@ -78,16 +78,21 @@ const REMEMBERED_LEN: usize = 1024;
 
 impl AclFixer {
     /// Turns the list of a create or setACL into the one to be stored, or says why it may not be.
+    ///
+    /// An entry of scheme `auth` stands for all that a connection has proven, so a list can become many times
+    /// longer than it came. What it may take is bounded by `room` bytes, which are used up.
     pub fn fix(
         &mut self,
         options: &AuthOptions,
         given: Acls<'_>,
         identities: &[Identity],
+        room: &mut usize,
     ) -> Result<FixedAcl, Code> {
         if let Some((_, fixed)) = self.known.iter().rev().find(|(came, _)| **came == *given.encoded()) {
+            *room = room.checked_sub(fixed.encoded.len()).ok_or(Code::InvalidAcl)?;
             return Ok(fixed.clone());
         }
-        let (acl, for_all) = fix_up(options, given, identities)?;
+        let (acl, for_all) = fix_up(options, given, identities, room)?;
         let mut encoded = Vec::new();
         put_acls(&mut encoded, &acl);
         let fixed = FixedAcl { acl: acl.into(), encoded: encoded.into() };
@@ -102,27 +107,42 @@ impl AclFixer {
 }
 
 /// The entries to be stored, and whether they would be the same for every connection.
-fn fix_up(options: &AuthOptions, given: Acls<'_>, identities: &[Identity]) -> Result<(Vec<Acl>, bool), Code> {
+fn fix_up(
+    options: &AuthOptions,
+    given: Acls<'_>,
+    identities: &[Identity],
+    room: &mut usize,
+) -> Result<(Vec<Acl>, bool), Code> {
+    let mut take = |bytes: usize| {
+        *room = room.checked_sub(bytes).ok_or(Code::InvalidAcl)?;
+        Ok::<(), Code>(())
+    };
+    take(4)?;
     let mut seen = hashbrown::HashSet::<_, foldhash::fast::RandomState>::default();
     let mut acl = Vec::new();
     let mut for_all = true;
     for entry in given.iter().filter(|entry| seen.insert((entry.perms, entry.scheme, entry.id))) {
         let scheme = String::from_utf8_lossy(entry.scheme.ok_or(Code::InvalidAcl)?);
         let id = entry.id.map(String::from_utf8_lossy);
-        let keep = |scheme: &str, id: &str| Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() };
+        // Perms and two lengths beside the texts.
+        let mut keep = |scheme: &str, id: &str| {
+            take(12 + scheme.len() + id.len())?;
+            Ok::<Acl, Code>(Acl { perms: entry.perms, scheme: scheme.into(), id: id.into() })
+        };
         match (&*scheme, id) {
             (AUTH, _) => {
                 for_all = false;
                 let before = acl.len();
-                let proven = identities.iter().filter(|it| it.is_authenticated());
-                acl.extend(proven.map(|it| keep(it.scheme, &it.id)));
+                for proven in identities.iter().filter(|it| it.is_authenticated()) {
+                    acl.push(keep(proven.scheme, &proven.id)?);
+                }
                 if acl.len() == before {
                     return Err(Code::InvalidAcl);
                 }
             }
             (WORLD | DIGEST | super::auth::IP, None) => return Err(Code::MarshallingError),
-            (WORLD, Some(id)) if id == ANYONE => acl.push(keep(WORLD, ANYONE)),
-            (scheme, Some(id)) if options.accepts(scheme, &id) => acl.push(keep(scheme, &id)),
+            (WORLD, Some(id)) if id == ANYONE => acl.push(keep(WORLD, ANYONE)?),
+            (scheme, Some(id)) if options.accepts(scheme, &id) => acl.push(keep(scheme, &id)?),
             _ => return Err(Code::InvalidAcl),
         }
     }
@@ -161,7 +181,7 @@ mod tests {
 
     fn fix(bytes: &[u8], auth: &[&str]) -> Result<Vec<Acl>, Code> {
         let acls = Acls::decode_all(bytes);
-        let fixed = AclFixer::default().fix(&AuthOptions::default(), acls, &identities(auth))?;
+        let fixed = AclFixer::default().fix(&AuthOptions::default(), acls, &identities(auth), &mut 10_000)?;
         Ok(fixed.acl.to_vec())
     }
 
@@ -218,8 +238,11 @@ mod tests {
         let bytes = encode(&[(31, Some("auth"), None)]);
         let options = AuthOptions::default();
         let mut fixer = AclFixer::default();
-        assert!(fixer.fix(&options, Acls::decode_all(&bytes), &identities(&["u:p"])).is_ok());
-        assert_eq!(fixer.fix(&options, Acls::decode_all(&bytes), &identities(&[])), Err(Code::InvalidAcl));
+        assert!(fixer.fix(&options, Acls::decode_all(&bytes), &identities(&["u:p"]), &mut 1000).is_ok());
+        assert_eq!(
+            fixer.fix(&options, Acls::decode_all(&bytes), &identities(&[]), &mut 1000),
+            Err(Code::InvalidAcl)
+        );
     }
 
     #[test]
@@ -242,5 +265,25 @@ mod tests {
         let mut identities = identities(&[]);
         identities.push(Identity { scheme: SUPER, id: "".into() });
         assert!(allows(&options, &[acl(0, "world", "anyone")], perm::WRITE, &identities));
+    }
+
+    #[test]
+    fn an_expanded_list_takes_no_more_than_its_room() {
+        let proven: Vec<String> = (0..100).map(|n| format!("user{n}:p")).collect();
+        let proven = identities(&proven.iter().map(String::as_str).collect::<Vec<_>>());
+        let entries: Vec<Entry<'_>> = (0..1000).map(|perms| (perms, Some("auth"), None)).collect();
+        let bytes = encode(&entries);
+        let mut fixer = AclFixer::default();
+        let options = AuthOptions::default();
+        let mut fix =
+            |bytes: &[u8], room: &mut usize| fixer.fix(&options, Acls::decode_all(bytes), &proven, room);
+        assert_eq!(fix(&bytes, &mut 100_000), Err(Code::InvalidAcl));
+        let one = encode(&entries[1..2]);
+        let mut room = 100_000;
+        let fixed = fix(&one, &mut room).unwrap();
+        assert_eq!((fixed.acl.len(), 100_000 - room), (100, fixed.encoded.len()));
+        let mut exact = fixed.encoded.len();
+        assert!(fix(&one, &mut exact).is_ok());
+        assert_eq!(fix(&one, &mut (fixed.encoded.len() - 1)), Err(Code::InvalidAcl));
     }
 }

@@ -69,6 +69,8 @@ impl Default for AuthOptions {
 
 /// How many identities a connection may have: each is looked at by every check that is not passed by `world`.
 const MAX_IDENTITIES: usize = 256;
+/// Longest user and password together, in bytes: far beyond what anybody types, and short enough for lists of them.
+const MAX_IDENTITY_BYTES: usize = 4096;
 
 /// An auth packet was refused: the connection gets AUTHFAILED and is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +90,8 @@ impl AuthOptions {
         match scheme {
             Some(IP) => Ok(()),
             Some(DIGEST) if self.digest && identities.len() < MAX_IDENTITIES => {
-                let id = digest_id(&String::from_utf8_lossy(auth.ok_or(Refused)?));
+                let auth = auth.filter(|auth| auth.len() <= MAX_IDENTITY_BYTES).ok_or(Refused)?;
+                let id = digest_id(&String::from_utf8_lossy(auth));
                 if self.super_digest.as_deref() == Some(&id) {
                     add(identities, Identity { scheme: SUPER, id: "".into() });
                 }

@@ -61,7 +61,7 @@ impl Service {
             }
         });
         if let DigestCheck::Mismatch { expected, actual } = applied.digest
-            && self.tree.digest_mismatches() == 1
+            && !std::mem::replace(&mut self.told_of_mismatch, true)
         {
             tracing::error!(%zxid, expected, actual, "the tree is not what it was meant to be after a transaction");
         }

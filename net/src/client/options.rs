@@ -27,6 +27,9 @@ pub struct Options {
     pub max_unanswered_bytes: usize,
     /// The longest reply in bytes; a longer one becomes MARSHALLINGERROR. At most 2 GiB.
     pub max_reply_bytes: usize,
+    /// The longest transaction that can be logged, in bytes. A request that might become longer is refused with
+    /// MARSHALLINGERROR.
+    pub max_txn_bytes: usize,
     /// How many sessions one [`super::Service::tick`] ends at most.
     pub max_expired_per_tick: usize,
 }
@@ -45,7 +48,20 @@ impl Default for Options {
             pause_bytes: 4 << 20,
             max_unanswered_bytes: 64 << 20,
             max_reply_bytes: 1 << 30,
+            max_txn_bytes: 64 << 20,
             max_expired_per_tick: 256,
         }
+    }
+}
+
+/// Most bytes that the ACLs of one request may come to.
+const MAX_ACL_BYTES: usize = 4 << 20;
+
+impl Options {
+    /// Bytes that the ACLs of a request of `bytes` may come to so that its transaction can be logged; `None` if not
+    /// even the request fits. A transaction is no longer than its request but for them, the numbers of sequential
+    /// nodes (a fifth at most, in a multi of the shortest creates) and a header.
+    pub(super) fn acl_room(&self, bytes: usize) -> Option<usize> {
+        Some(self.max_txn_bytes.checked_sub(bytes + bytes / 5 + 256)?.min(MAX_ACL_BYTES))
     }
 }

@@ -23,6 +23,9 @@ use crate::wire::{self, Code, op};
 /// Gets the finished transaction: its type, its record and the digest of the tree after it.
 pub type Emit<'e> = &'e mut dyn FnMut(i32, &Txn<'_>, u64);
 
+/// Bytes of a closeSession transaction beside its list: header and digest.
+const CLOSE_SESSION_LEN: usize = 44;
+
 /// What judging a request needs. Made anew for every request from the parts of [`super::Service`].
 pub struct Prep<'a> {
     /// What is applied.
@@ -33,6 +36,10 @@ pub struct Prep<'a> {
     pub fixer: &'a mut AclFixer,
     /// Providers and super user.
     pub auth: &'a AuthOptions,
+    /// Bytes that the ACLs of this request may still take.
+    pub acl_room: usize,
+    /// The longest transaction.
+    pub max_txn_bytes: usize,
     /// Whether nodes with a time to live may be made.
     pub extended_types: bool,
     /// Who asks.
@@ -118,7 +125,7 @@ impl Prep<'_> {
         if !path::has_parent(given) {
             return Err(Code::BadArguments);
         }
-        let fixed = self.fixer.fix(self.auth, request.acl, self.identities)?;
+        let fixed = self.fixer.fix(self.auth, request.acl, self.identities, &mut self.acl_room)?;
         let parent_path = path::parent_of(given);
         let mut parent = self.node(parent_path)?;
         self.permit(&parent, perm::CREATE)?;
@@ -212,7 +219,7 @@ impl Prep<'_> {
     /// setACL. Later requests are judged by the new list at once, though it is not applied yet.
     pub fn set_acl(&mut self, request: &SetAcl<'_>, emit: Emit<'_>) -> Result<(), Code> {
         let path = full_path(request.path.as_deref())?;
-        let fixed = self.fixer.fix(self.auth, request.acl, self.identities)?;
+        let fixed = self.fixer.fix(self.auth, request.acl, self.identities, &mut self.acl_room)?;
         let mut node = self.node(path)?;
         self.permit(&node, perm::ADMIN)?;
         let version = expect_version(request.version, node.stat.aversion)?;
@@ -291,8 +298,11 @@ impl Prep<'_> {
         paths.dedup();
         paths.retain(|path| self.remove_ephemeral(path, session));
         let mut encoded = Vec::new();
+        let list_len = 4 + paths.iter().map(|path| 4 + path.len()).sum::<usize>();
         let list = PathList::encode(paths.iter().map(String::as_str), &mut encoded);
-        emit(kind::CLOSE_SESSION, &Txn::CloseSession { paths: Some(list) }, self.digest());
+        // A list that no transaction can hold is left out: then whoever applies it deletes what the session owns.
+        let paths = (list_len + CLOSE_SESSION_LEN <= self.max_txn_bytes).then_some(list);
+        emit(kind::CLOSE_SESSION, &Txn::CloseSession { paths }, self.digest());
     }
 
     fn remove_ephemeral(&mut self, path: &str, session: SessionId) -> bool {

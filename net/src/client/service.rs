@@ -88,6 +88,8 @@ pub struct Service {
     orphans: Vec<u32>,
     /// Requests that wait in all connections.
     pub(super) held: usize,
+    /// Whether the first transaction whose digest is not the tree's was logged; the others are only counted.
+    pub(super) told_of_mismatch: bool,
     pub(super) counters: Counters,
     /// Latencies and traffic, for `srvr` and `mntr`. Whoever drives the service adds what it observes.
     pub metrics: Metrics,
@@ -142,6 +144,7 @@ impl Service {
             handshakes: VecDeque::new(),
             orphans,
             held: 0,
+            told_of_mismatch: false,
             counters: Counters::default(),
             metrics: Metrics::default(),
             frame: Vec::new(),

@@ -154,11 +154,21 @@ impl Service {
             }
             None => &[],
         };
+        let Some(acl_room) = self.options.acl_room(flight.bytes as usize) else {
+            log.propose(zxid, &mut |out| {
+                encode_into(&header, &Txn::Error { err: Code::MarshallingError.raw() }, None, out);
+            });
+            self.proposed = zxid;
+            self.in_flight.push_back(flight);
+            return;
+        };
         let mut prep = Prep {
             tree: &self.tree,
             pending: &mut self.pending,
             fixer: &mut self.fixer,
             auth: &self.options.auth,
+            acl_room,
+            max_txn_bytes: self.options.max_txn_bytes,
             extended_types: self.options.extended_types,
             identities,
             session,

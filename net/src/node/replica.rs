@@ -57,6 +57,8 @@ pub struct Replica {
     fsync_warning: Duration,
     /// When the log wants to look at the clock again.
     log_deadline: Option<u64>,
+    /// No more requests are taken.
+    ending: bool,
     /// The last segment that was asked for could not be made.
     no_segments: bool,
     /// The log has no room for more, and a segment is being made.
@@ -113,6 +115,7 @@ impl Replica {
             now,
             done: Vec::new(),
             log_deadline: None,
+            ending: false,
             no_segments: false,
             awaits_segment: false,
             ask_again_at: None,
@@ -124,6 +127,11 @@ impl Replica {
         self.now
     }
 
+    /// The node ends: requests that come now are left unread, so that what was taken can be settled.
+    pub fn take_no_more(&mut self) {
+        self.ending = true;
+    }
+
     /// Begins a turn.
     pub fn begin(&mut self, now: Now) {
         self.now = now;
@@ -131,7 +139,7 @@ impl Replica {
 
     /// Whether requests should wait until the disk or the housekeeper has caught up.
     pub fn is_overloaded(&self) -> bool {
-        self.proposals.backlog > BACKLOG || self.awaits_segment
+        self.proposals.backlog > BACKLOG || self.awaits_segment || self.ending
     }
 
     /// Takes in what a front reports.

@@ -53,6 +53,7 @@ impl SingleLoop {
             self.turn(&mut listening)?;
         }
         listening.end(&mut self.ring);
+        self.replica.take_no_more();
         while !self.replica.is_settled() {
             self.turn(&mut listening)?;
         }

@@ -105,7 +105,11 @@ pub struct ReplicaLoop {
 impl ReplicaLoop {
     /// Serves until told to stop, then leaves the log with nothing in flight.
     pub fn run(mut self) -> Result<(), Fatal> {
-        while !self.stop.load(Ordering::Acquire) || !self.replica.is_settled() {
+        while !self.stop.load(Ordering::Acquire) {
+            self.turn()?;
+        }
+        self.replica.take_no_more();
+        while !self.replica.is_settled() {
             self.turn()?;
         }
         self.fronts.flush();

@@ -279,7 +279,8 @@ fn recover(
     let took = store.took.as_micros() as u64;
     let now = clock.now();
     let words = Words::new(config.words, Settings::new(config, address.port()), now);
-    let mut service = Service::new(store.tree, store.sessions, store.last_zxid, service_options(config), now);
+    let options = Options { max_txn_bytes: store.log.max_record(), ..service_options(config) };
+    let mut service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
     service.metrics.record(Observed::DbInitTime, took);
     service.metrics.record(Observed::ReplayTime, took);
     service.metrics.record(Observed::ReplayedTxns, store.report.records);

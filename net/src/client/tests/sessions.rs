@@ -5,7 +5,7 @@ use ringkeeper_engine::tree::Tree;
 
 use super::world::*;
 use crate::client::{Options, password};
-use crate::wire::op;
+use crate::wire::{Code, op};
 
 #[test]
 fn a_session_expires_at_the_end_of_its_bucket_and_takes_its_ephemerals() {
@@ -241,4 +241,28 @@ fn a_session_that_is_ending_is_neither_served_nor_resumed() {
     assert_eq!(world.one(closing.conn).err, 0);
     assert!(world.raw(expiring.conn).is_empty());
     assert!(world.is_closed(closing.conn) && world.is_closed(expiring.conn));
+}
+
+#[test]
+fn a_session_with_more_ephemerals_than_a_transaction_can_list_still_ends_and_takes_them_along() {
+    let mut world = World::with(|options| options.max_txn_bytes = 2000);
+    let client = world.client(0);
+    for n in 0..40 {
+        world.ok(client, create(&format!("/{}{n}", "e".repeat(100)), 1));
+    }
+    world.advance(60_000);
+    world.tick();
+    assert_eq!((world.service.stats().sessions, world.service.stats().ephemerals), (0, 0));
+    assert_eq!(world.service.stats().digest_mismatches, 0);
+}
+
+#[test]
+fn a_request_that_no_transaction_can_hold_is_refused_and_its_zxid_is_an_error() {
+    let mut world = World::with(|options| options.max_txn_bytes = 2000);
+    let client = world.client(0);
+    let before = world.service.stats().last_zxid;
+    let reply = world.ask(client, create(&format!("/{}", "x".repeat(1800)), 0));
+    assert_eq!(reply.err, Code::MarshallingError.raw());
+    assert_eq!(world.service.stats().last_zxid.raw(), before.raw() + 1);
+    world.ok(client, create("/fits", 0));
 }
