@@ -43,7 +43,8 @@ impl SlotValue for Mark {
     const WRITING: &'static str = "writing the durable mark,";
 
     fn is_possible(&self) -> bool {
-        self.seq < COUNTS && self.purged_seq < COUNTS
+        // Nothing is purged that was not durable first.
+        self.seq < COUNTS && self.purged_seq <= self.seq
     }
 }
 
