@@ -179,7 +179,7 @@ impl LogSide {
         options.in_flight = case.in_flight;
         options.prepare_ahead = 4;
         let (mut log, _) = Log::open(&volume, options, &mut |_, _| Ok(())).expect("opening the log");
-        log.prepare(&volume).expect("preparing segments");
+        log.prepare_all(&volume).expect("preparing segments");
         let disk = Spy { disk: UringDisk::new().expect("a ring"), longest: 0 };
         LogSide { disk, volume, log, zxid: Zxid::ZERO, began: Instant::now() }
     }
@@ -261,6 +261,6 @@ impl LogSide {
             self.absorb(&mut done);
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.log.prepare(&self.volume).expect("preparing segments");
+        self.log.prepare_all(&self.volume).expect("preparing segments");
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! In this version the log is all there is; a restart replays it from its beginning. Called once, at start.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -24,12 +23,6 @@ pub enum StoreError {
     /// The log is damaged or cannot be read; the message has file, offset and zxids.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// There are log files of somebody else and none of ours.
-    #[error(
-        "{} is named like a log but is none of ours, and there is no log of ours beside it: \
-         give the node a directory of its own", .0.display()
-    )]
-    Foreign(PathBuf),
 }
 
 /// A transaction in the log that is whole and makes no sense.
@@ -91,9 +84,6 @@ pub fn open(volume: &dyn Volume, options: LogOptions, tree_seed: u64) -> Result<
         }
         Ok(())
     })?;
-    if let (true, Some(name)) = (report.created, report.ignored.first()) {
-        return Err(StoreError::Foreign(volume.path(name)));
-    }
     let mut sessions: Vec<_> = sessions.into_iter().collect();
     sessions.sort_unstable();
     Ok(Store { log, tree, sessions, last_zxid, report, took: start.elapsed() })

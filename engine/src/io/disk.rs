@@ -88,7 +88,7 @@ pub trait Volume {
     fn write_at(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()>;
 
     /// Creates a file of `len` zero bytes that have been written and flushed (no unwritten extents). Fails if
-    /// it exists.
+    /// it exists. On the file system the name appears when all of that is done, so that a kill leaves no half of it.
     fn create_zeroed(&self, name: &str, len: u64) -> io::Result<()>;
 
     /// Flushes what the device may still cache of the file (`fdatasync`).

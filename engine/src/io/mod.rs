@@ -17,7 +17,7 @@ pub use disk::{BLOCK, Disk, FileEntry, FileId, Volume, WriteDone, WriteOp};
 pub use probe::{RingError, probe};
 pub use ring::{Completion, Features, ListenerId, Ring, RingOptions, SocketId, Waker};
 pub use uring_disk::UringDisk;
-pub use volume::{FsVolume, VolumeError};
+pub use volume::{FsVolume, PREPARING, VolumeError};
 
 /// A directory for a test's files, beside the test binary: a temporary directory is often not on a disk.
 #[cfg(test)]

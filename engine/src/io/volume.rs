@@ -23,6 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Name of the lock file. No volume lists it.
 const LOCK: &str = "lock";
 
+/// The working name of a file that a thread beside the log is preparing. Whoever makes a file that must be whole when
+/// it has its name (a log segment, a file of slots) makes it under a working name of its own, flushes it, renames it
+/// and flushes the directory: a kill in the middle leaves the working name, and the next start removes it.
+pub const PREPARING: &str = "preparing";
+/// The same for [`Volume::create_zeroed`], which may run at the same time.
+const CREATING: &str = "creating";
+
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
@@ -57,7 +64,8 @@ pub struct FsVolume {
 }
 
 impl FsVolume {
-    /// Opens the directory, creating it and its parents (mode 0700) if need be, and takes its lock.
+    /// Opens the directory, creating it and its parents (mode 0700) if need be, takes its lock and removes what was
+    /// being made when the last holder ended.
     pub fn open(dir: &Path) -> Result<FsVolume, VolumeError> {
         let failed = |doing: &'static str, path: &Path| {
             let path = path.to_owned();
@@ -85,8 +93,7 @@ impl FsVolume {
             let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
             let holder = read.ok().and_then(|_| text.trim().parse().ok());
             // A holder that was killed may still have writes on their way to the disk: see `Ring::hold`.
-            let dead = holder.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists());
-            if !dead || waiting.elapsed() > PATIENCE {
+            if !holder.is_some_and(is_dead) || waiting.elapsed() > PATIENCE {
                 return Err(VolumeError::Locked { dir: dir.to_owned(), holder });
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -95,6 +102,15 @@ impl FsVolume {
         let noted = lock.rewind().and_then(|()| lock.set_len(0));
         let noted = noted.and_then(|()| writeln!(lock, "{}", std::process::id()));
         noted.map_err(failed("writing", &path))?;
+        for unfinished in [PREPARING, CREATING] {
+            let path = dir.join(unfinished);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("removing", &path)(error));
+                }
+                _ => {}
+            }
+        }
         Ok(FsVolume { dir: dir.to_owned(), warned: AtomicBool::new(false), lock })
     }
 
@@ -129,17 +145,38 @@ impl FsVolume {
     }
 }
 
-/// Creates `dir` and makes its name durable. An existing one is left as it is.
-fn create_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+/// Whether a process is gone, or has ended and waits only to be buried (`Z` or `X` in `/proc/PID/stat`): it may be
+/// a zombie for as long as its parent likes, and the kernel may still be closing its files.
+fn is_dead(pid: u32) -> bool {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => has_ended(&stat),
+        Err(_) => !Path::new(&format!("/proc/{pid}")).exists(),
     }
-    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+}
+
+/// Reads the state: behind the name, which is in parentheses and may contain any byte.
+fn has_ended(stat: &[u8]) -> bool {
+    let name_end = stat.iter().rposition(|&b| b == b')');
+    let state = name_end.and_then(|end| stat.get(end + 2));
+    matches!(state, Some(b'Z' | b'X' | b'x'))
+}
+
+/// Creates `dir` and makes its name durable, also that of an existing one: its maker may not have come so far.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    let mut missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let existed = missing.is_empty();
+    if existed {
+        missing.push(dir);
+    }
     for new in missing {
         // A relative path of one component has the empty path as its parent.
         let parent = new.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        match File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all()) {
+            // Somebody else gave us this directory, below one that we may not look into, and saw to its name.
+            Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -151,6 +188,19 @@ fn whole_blocks(what: &str, value: u64) -> io::Result<()> {
     }
     let message = format!("{what} {value} is not a multiple of {BLOCK}");
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system knows the flag. Nobody else makes names here: the directory is locked.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Writes all of `data` at `offset`. A short write is an error: its rest would not be aligned.
@@ -252,16 +302,21 @@ impl Volume for FsVolume {
 
     fn create_zeroed(&self, name: &str, len: u64) -> io::Result<()> {
         whole_blocks("length", len)?;
-        let path = self.file(name)?;
+        let (path, unfinished) = (self.file(name)?, self.dir.join(CREATING));
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let _ = fs::remove_file(&unfinished);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        let file = self.open_direct(&mut options, &path, 0)?;
+        let file = self.open_direct(&mut options, &unfinished, 0)?;
         let filled = if len == 0 { file.sync_all() } else { fill_with_zeros(&file, len) };
-        if filled.is_err() {
+        let renamed = filled.and_then(|()| rename(&unfinished, &path));
+        if renamed.is_err() {
             // Half a file is of no use, and the space it holds may be what was missing.
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(&unfinished);
         }
-        filled
+        renamed
     }
 
     fn sync_file(&self, name: &str) -> io::Result<()> {
@@ -273,8 +328,7 @@ impl Volume for FsVolume {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let (from, to) = (self.file(from)?, self.file(to)?);
-        Ok(rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE)?)
+        rename(&self.file(from)?, &self.file(to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

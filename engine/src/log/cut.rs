@@ -38,6 +38,8 @@ impl Log {
         let generation = self.generation;
         let generation = generation.checked_add(1).ok_or(LogError::NoGeneration { generation })?;
         let name = self.stock.take_blocking(vol)?;
+        // The header and the marks vouch for `point`.
+        self.flush(vol)?;
         let before = kept.checked_sub(1).map_or(0, |i| self.segments[i].name.number);
         self.generation = generation;
         let mut block = vec![0; BLOCK];
@@ -55,13 +57,13 @@ impl Log {
         }
         self.segments.push(self.fresh_segment(name, point));
         self.offset = BLOCK as u64;
-        (self.sealed, self.durable, self.appended) = (point, point, point.zxid);
+        (self.sealed, self.durable, self.flushed, self.appended) = (point, point, point, point.zxid);
         self.write_mark_twice(vol)
     }
 
     /// Writes the mark into both slots, and so completes what waits for that.
     pub(super) fn write_mark_twice(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
-        let mark = Mark::new(self.generation, self.durable, self.purged);
+        let mark = Mark::new(self.generation, self.flushed, self.purged);
         self.marks.write_both(vol, mark).map_err(|error| self.fail(error))?;
         self.mark_written(&mark);
         self.mark_written(&mark);

@@ -68,14 +68,16 @@ impl EpochFile {
     /// Its name.
     pub const NAME: &'static str = EpochSlot::FILE;
 
-    /// Reads the file; `None` if there is none or no slot is sound.
+    /// Reads the file; `None` if there is none or no slot is sound. To be followed by [`EpochFile::repair`] before
+    /// anybody relies on it.
     pub fn load(files: &Files<'_>) -> Result<Option<EpochFile>, LogError> {
-        let Some(mut slots) = Slots::<EpochSlot>::load(files)? else { return Ok(None) };
-        if !slots.in_both() {
-            let value = slots.value();
-            slots.write(files.volume(), value)?;
-        }
-        Ok(Some(EpochFile { slots, failed: None }))
+        let slots = Slots::<EpochSlot>::load(files)?;
+        Ok(slots.map(|slots| EpochFile { slots, failed: None }))
+    }
+
+    /// Writes a value that was found in one slot only into the other one.
+    pub fn repair(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
+        if self.slots.in_both() { Ok(()) } else { self.slots.write(vol, self.slots.value()) }
     }
 
     /// Makes the file, with its name durable.

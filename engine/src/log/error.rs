@@ -119,6 +119,14 @@ pub enum LogError {
         expected: u64,
     },
 
+    /// There are log files of somebody else, and nothing was ever logged here. Nothing has been changed.
+    #[error("{} is named like a log but is none of ours, and there is no log of ours beside it: \
+        give the node a directory of its own", path.display())]
+    NotOurs {
+        /// The first such file.
+        path: PathBuf,
+    },
+
     /// The log was cut four billion times.
     #[error("no generation of the log is left behind {generation}")]
     NoGeneration {

@@ -63,7 +63,7 @@ impl<'v> Files<'v> {
     }
 
     pub fn sync(&self, name: &str) -> Result<(), LogError> {
-        self.vol.sync_file(name).map_err(|source| file_error("flushing", self.path(name), source))
+        sync(self.vol, name)
     }
 
     pub fn sync_dir(&self) -> Result<(), LogError> {
@@ -101,6 +101,10 @@ pub(super) fn write(
 
 pub(super) fn create(vol: &dyn Volume, name: &str, len: u64) -> Result<(), LogError> {
     vol.create_zeroed(name, len).map_err(|source| file_error("creating", vol.path(name), source))
+}
+
+pub(super) fn sync(vol: &dyn Volume, name: &str) -> Result<(), LogError> {
+    vol.sync_file(name).map_err(|source| file_error("flushing", vol.path(name), source))
 }
 
 pub(super) fn sync_dir(vol: &dyn Volume) -> Result<(), LogError> {

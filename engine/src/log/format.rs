@@ -57,6 +57,10 @@ pub(super) const MIN_TXN: usize = 32;
 /// Bytes before the first record of a batch.
 pub(super) const BATCH_HEADER: usize = size_of::<BatchHeader>();
 
+/// Sequence numbers and counters on the medium are below this. No log gets there at any speed; a sound checksum over
+/// more is not a mistake of the medium, and counting on from it must not overflow.
+pub(super) const COUNTS: u64 = 1 << 48;
+
 /// A point of the log between two transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Point {
@@ -154,6 +158,7 @@ impl SegmentHeader {
             return FirstBlock::Unknown { version: header.version };
         }
         let ours = header.number == name.number && header.id == name.id && header.zero == 0;
+        let ours = ours && header.from_seq < COUNTS && header.durable_seq < COUNTS;
         if ours { FirstBlock::Header(header) } else { FirstBlock::Other }
     }
 }
@@ -204,7 +209,9 @@ impl BatchHeader {
     pub fn read(id: u64, seed: u32, bytes: &[u8]) -> Option<BatchHeader> {
         let bytes = bytes.get(..BATCH_HEADER)?;
         let header: BatchHeader = pod_read_unaligned(bytes);
-        let sound = header.segment_id == id && header.header_crc == crc32c_append(seed, &bytes[4..]);
+        let sound = header.segment_id == id
+            && header.seq < COUNTS
+            && header.header_crc == crc32c_append(seed, &bytes[4..]);
         sound.then_some(header)
     }
 
@@ -242,13 +249,21 @@ pub(super) fn txn_zxid(txn: &[u8]) -> Option<Zxid> {
 /// Takes the record at the beginning of `bytes`: its zxid, its transaction, and what follows it. `None` if there
 /// is no sound record.
 pub(super) fn split_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
+    let (crc, zxid, txn, rest) = cut_record(bytes)?;
+    (record_crc(txn) == crc).then_some((zxid, txn, rest))
+}
+
+/// The same for bytes whose checksums were seen to hold: does not look at the record's.
+pub(super) fn split_sound_record(bytes: &[u8]) -> Option<(Zxid, &[u8], &[u8])> {
+    cut_record(bytes).map(|(_, zxid, txn, rest)| (zxid, txn, rest))
+}
+
+fn cut_record(bytes: &[u8]) -> Option<(u32, Zxid, &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<RECORD_HEADER>()?;
     let (len, crc) = header.split_at(4);
     let len = u32::from_le_bytes(len.try_into().ok()?) as usize;
     let (txn, rest) = rest.split_at_checked(len)?;
-    let sound = record_crc(txn) == u32::from_le_bytes(crc.try_into().ok()?);
-    let zxid = txn_zxid(txn)?;
-    sound.then_some((zxid, txn, rest))
+    Some((u32::from_le_bytes(crc.try_into().ok()?), txn_zxid(txn)?, txn, rest))
 }
 
 #[cfg(test)]

@@ -99,8 +99,11 @@ fn apply(disk: &SimDisk, edit: &[u8]) {
     let scale = |bytes: &[u8]| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
     let at = scale(&edit[1..4]) * len / (1 << 24);
     let whole = |at: u64, bytes: &[u8]| {
-        let fitting = bytes.len().min((len - at) as usize);
-        disk.corrupt(name, at, &bytes[..fitting]);
+        // A file that an edit before has shortened may end right here.
+        let fitting = bytes.len().min(len.saturating_sub(at) as usize);
+        if fitting > 0 {
+            disk.corrupt(name, at, &bytes[..fitting]);
+        }
     };
     match edit[4] % 8 {
         0 => disk.lose(name),

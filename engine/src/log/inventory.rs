@@ -47,15 +47,21 @@ pub(super) struct Inventory {
     pub headless: Vec<Headless>,
     /// Files named like a log that are not ours.
     pub ignored: Vec<String>,
+    /// The first of them that is not even named as we name ours: another server's.
+    pub foreign: Option<String>,
 }
 
 impl Inventory {
     pub fn take(files: &Files<'_>) -> Result<Inventory, LogError> {
-        let mut inventory = Inventory { used: Vec::new(), headless: Vec::new(), ignored: Vec::new() };
+        let mut inventory =
+            Inventory { used: Vec::new(), headless: Vec::new(), ignored: Vec::new(), foreign: None };
         for (file, file_len) in files.iter() {
             let Some(name) = SegmentName::parse(file) else {
                 if file.starts_with("log.") {
                     inventory.ignored.push(file.to_owned());
+                    if inventory.foreign.is_none() && !SegmentName::has_form(file) {
+                        inventory.foreign = Some(file.to_owned());
+                    }
                 }
                 continue;
             };

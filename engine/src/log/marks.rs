@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use super::error::LogError;
-use super::format::Point;
+use super::format::{COUNTS, Point};
 use super::slots::{SlotValue, Slots};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, FileId, Volume, WriteOp};
@@ -41,6 +41,11 @@ impl SlotValue for Mark {
     const FILE: &'static str = "marks";
     const MAGIC: [u8; 8] = *b"RKMARKS\0";
     const WRITING: &'static str = "writing the durable mark,";
+
+    fn is_possible(&self) -> bool {
+        // Nothing is purged that was not durable first.
+        self.seq < COUNTS && self.purged_seq <= self.seq
+    }
 }
 
 impl Mark {
@@ -160,6 +165,11 @@ impl Marks {
         let buf = buf.clone();
         disk.submit(WriteOp { file, offset, buf, len: BLOCK, sync: true, tag: MARK_TAG });
         Ok(())
+    }
+
+    /// Where in the file the write in flight goes.
+    pub fn offset_in_flight(&self) -> u64 {
+        self.slots.next_offset()
     }
 
     /// The write in flight is durable. Returns what it wrote.

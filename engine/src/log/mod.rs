@@ -160,6 +160,9 @@ pub struct Log {
     appended: Zxid,
     sealed: Point,
     durable: Point,
+    /// What is known to be on the medium, the only thing that marks and headers may vouch for. The same as `durable`
+    /// unless [`LogOptions::sync`] is off; then only an opening, a cut or a stop, which flush, take it further.
+    flushed: Point,
     purged: Point,
     purging: Option<Purging>,
     marks: Marks,
@@ -174,7 +177,8 @@ impl Log {
     /// Reads the log of a directory back, or begins one in an empty directory. Calls `replay` with all
     /// transactions in order; when this returns, they are durable. A torn tail is cut off.
     ///
-    /// Fails with [`LogError::Corrupt`] when something acknowledged is missing; nothing has been changed then.
+    /// Fails with [`LogError::Corrupt`] when something acknowledged is missing, and with [`LogError::NotOurs`] when
+    /// the directory has another server's log and none of ours; nothing has been changed then.
     pub fn open(
         vol: &dyn Volume,
         options: LogOptions,
@@ -198,6 +202,7 @@ impl Log {
             appended: tip.zxid,
             sealed: tip,
             durable: tip,
+            flushed: tip,
             purged: recovered.purged,
             purging: None,
             marks: Marks::new(recovered.slots),
@@ -272,8 +277,19 @@ impl Log {
         self.stock.removal()
     }
 
-    /// Prepares wanted segments now, blocking: for the first start, tests and benches.
+    /// Sees to it that one segment is ready for when the one in use is full, blocking: for the start. The others are
+    /// the housekeeper's to make.
+    ///
+    /// An error, a full disk for one, leaves a log that is as usable as before: what is in it can be read, what has
+    /// room can be appended, [`Log::space`] says whether there is any, and [`Log::segment_wanted`] asks for the
+    /// segment again. Only in a directory that is new ([`RecoveryReport::created`]) is there nothing to serve
+    /// without it, and the caller does well to give up.
     pub fn prepare(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
+        if self.stock.has_prepared() { Ok(()) } else { self.stock.prepare_one(vol) }
+    }
+
+    /// Prepares all wanted segments now, blocking: for tests and benches.
+    pub fn prepare_all(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
         while let Some(request) = self.stock.request() {
             let made = request.perform(vol);
             made.inspect_err(|_| self.stock.failed(&request.name))?;
@@ -286,7 +302,7 @@ impl Log {
     /// says so is durable. Returns how many.
     pub fn purge(&mut self, below: Zxid) -> usize {
         // The next segment must have a durable batch, hence a durable header: else the log would begin nowhere.
-        let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.durable.seq;
+        let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.flushed.seq;
         let within = &self.segments[..self.segments.len().saturating_sub(1)];
         let count = within.iter().take_while(needless).count();
         if count == 0 {
@@ -308,7 +324,17 @@ impl Log {
         if !self.is_idle() {
             return Err(LogError::Busy { doing: "closing" });
         }
+        self.flush(vol)?;
         self.marks.write(vol, Mark::new(self.generation, self.durable, self.purged))
+    }
+
+    /// Makes true what `durable` says, where writes did not ([`LogOptions::sync`] is off).
+    fn flush(&mut self, vol: &dyn Volume) -> Result<(), LogError> {
+        let unflushed = self.segments.iter().filter(|s| s.last.seq > self.flushed.seq);
+        let flushed = unflushed.map(|s| s.name.to_string()).try_for_each(|name| files::sync(vol, &name));
+        flushed.map_err(|error| self.fail(error))?;
+        self.flushed = self.durable;
+        Ok(())
     }
 
     /// The point that the first segment continues.

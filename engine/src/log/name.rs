@@ -13,8 +13,21 @@ pub(super) struct SegmentName {
 }
 
 impl SegmentName {
+    /// Numbers of segments are below this: no log gets there, and nothing that counts on from a number that was read
+    /// can overflow.
+    pub const NUMBERS: u64 = 1 << 48;
+
     /// The name of this file, or `None` if it is not one of ours.
     pub fn parse(file: &str) -> Option<SegmentName> {
+        SegmentName::read(file).filter(|name| name.number < SegmentName::NUMBERS)
+    }
+
+    /// Whether this is one of our names, were it not for its number.
+    pub fn has_form(file: &str) -> bool {
+        SegmentName::read(file).is_some()
+    }
+
+    fn read(file: &str) -> Option<SegmentName> {
         let (number, id) = file.strip_prefix("log.")?.split_once('-')?;
         Some(SegmentName { number: hex(number)?, id: hex(id)? })
     }

@@ -6,7 +6,8 @@ use crate::io::BLOCK;
 /// Settings of a log. [`LogOptions::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// Length of segments made from now on, in bytes: a multiple of the block, at most 1 GiB. Configuration
+    /// Length of segments made from now on, in bytes: a multiple of the block, at most
+    /// [`LogOptions::MAX_SEGMENT_BYTES`]. Configuration
     /// should allow no less than [`LogOptions::MIN_SEGMENT_BYTES`]; tests go down to 4 blocks.
     pub segment_bytes: u64,
     /// Bytes of a batch buffer. A batch that is full waits for its turn and the next one is begun.
@@ -17,7 +18,8 @@ pub struct LogOptions {
     pub prepare_ahead: usize,
     /// Room in the last segment below which, with none prepared, only what the node itself needs is taken.
     pub reserve_bytes: u64,
-    /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe.
+    /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe: a power cut takes
+    /// the end of what was acknowledged. Nothing is purged then but what an opening or a cut has flushed.
     pub sync: bool,
     /// Start of the random ids of segments. Must be drawn afresh from the system at every start and be no
     /// client's to know; tests give a constant.
@@ -27,6 +29,8 @@ pub struct LogOptions {
 impl LogOptions {
     /// The least `segment_bytes` that configuration should allow.
     pub const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+    /// The most that `segment_bytes` may be: 1 GiB.
+    pub const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 
     /// The defaults: segments of 64 MiB, batches of 256 KiB, four in flight, two segments ahead.
     pub fn new(seed: u64) -> LogOptions {
@@ -45,7 +49,7 @@ impl LogOptions {
         let block = BLOCK as u64;
         let refuse = |name, value, allowed| Err(LogError::Option { name, value, allowed });
         let segment = self.segment_bytes;
-        if !segment.is_multiple_of(block) || !(4 * block..=1 << 30).contains(&segment) {
+        if !segment.is_multiple_of(block) || !(4 * block..=LogOptions::MAX_SEGMENT_BYTES).contains(&segment) {
             return refuse("segment_bytes", segment, "a multiple of 4096 from 16384 to 1 GiB");
         }
         let batch = self.batch_bytes as u64;

@@ -44,7 +44,7 @@ pub(super) fn recover(
     replay: &mut Replay<'_>,
 ) -> Result<Recovered, LogError> {
     let inventory = Inventory::take(files)?;
-    let epochs = EpochFile::load(files)?;
+    let mut epochs = EpochFile::load(files)?;
     let slots = match Slots::<Mark>::load(files)? {
         Some(slots) => slots,
         None => return create(files, inventory, epochs, options),
@@ -58,6 +58,10 @@ pub(super) fn recover(
 
     let mut walk = Walk::new(files, &inventory, slots.value())?;
     let end = walk.run(replay)?;
+    // Versions that looked too late have made their own files in such a directory.
+    if walk.tip.seq == 0 {
+        refuse_foreign(files, &inventory)?;
+    }
     let Walk { segments, tip, owed, records, generation, .. } = walk;
     // What came back after the end of a process may still be in the device's cache only, and soon somebody is
     // told of it. Batches at or below the evidence were flushed by those who wrote them.
@@ -67,7 +71,8 @@ pub(super) fn recover(
         }
     }
     files.sync(Mark::FILE)?;
-    if epochs.is_some() {
+    if let Some(epochs) = &mut epochs {
+        epochs.repair(files.volume())?;
         files.sync(EpochFile::NAME)?;
     }
     files.sync_dir()?;
@@ -117,9 +122,13 @@ fn create(
         }
         .into());
     }
+    refuse_foreign(files, &inventory)?;
     // The epochs first: a directory with marks and without epochs has lost them.
     let epochs = match epochs {
-        Some(epochs) => epochs,
+        Some(mut epochs) => {
+            epochs.repair(files.volume())?;
+            epochs
+        }
         None => EpochFile::create(files, next_id(&mut { options.seed }, 0), Epochs::default())?,
     };
     let database = epochs.database();
@@ -148,16 +157,26 @@ fn create(
     })
 }
 
+/// Refuses a directory with another server's log and none of ours, before anything is written to it.
+fn refuse_foreign(files: &Files<'_>, inventory: &Inventory) -> Result<(), LogError> {
+    match &inventory.foreign {
+        Some(file) if !inventory.has_log() => Err(LogError::NotOurs { path: files.path(file) }),
+        _ => Ok(()),
+    }
+}
+
 /// Sorts the files that are not the log into those ready for use and those that are free.
 fn stock(inventory: &Inventory, live: &[Segment], options: &LogOptions) -> Stock {
     let highest = |names: &mut dyn Iterator<Item = SegmentName>| names.map(|n| n.number).max().unwrap_or(0);
     let used = highest(&mut inventory.used.iter().map(|u| u.name));
-    let headless = highest(&mut inventory.headless.iter().map(|h| h.name));
+    // Nothing vouches for the number of a file without a header. One that would leave few to its successors is not used.
+    let usable = |name: SegmentName| name.number < SegmentName::NUMBERS / 2;
+    let headless = highest(&mut inventory.headless.iter().map(|h| h.name).filter(|&n| usable(n)));
     let mut stock =
         Stock::new(options.segment_bytes, options.prepare_ahead, used, used.max(headless), options.seed);
     for file in &inventory.headless {
         // Under a name that already has batches a new one could be followed by them.
-        if file.batches.is_empty() && file.file_len == options.segment_bytes {
+        if file.batches.is_empty() && file.file_len == options.segment_bytes && usable(file.name) {
             stock.add_prepared(file.name);
         } else {
             stock.add_free(Free { file: file.name.to_string(), len: file.file_len });

@@ -7,7 +7,9 @@
 
 use super::error::LogError;
 use super::files;
-use super::format::{self, BATCH_HEADER, BatchHeader, MIN_TXN, Point, RECORD_HEADER, split_record};
+use super::format::{
+    self, BATCH_HEADER, BatchHeader, MIN_TXN, Point, RECORD_HEADER, split_record, split_sound_record,
+};
 use super::name::SegmentName;
 use super::table::Found;
 use crate::id::Zxid;
@@ -132,11 +134,11 @@ fn consistent(header: &BatchHeader, payload: &[u8]) -> bool {
     rest.is_empty() && last.map(Zxid::raw) == Some(header.last_zxid)
 }
 
-/// The records of a payload that was judged whole.
+/// The records of a payload that [`SegmentReader::judge`] has called whole: their checksums are not looked at again.
 pub(super) fn records(payload: &[u8]) -> impl Iterator<Item = (Zxid, &[u8])> {
     let mut rest = payload;
     std::iter::from_fn(move || {
-        let (zxid, txn, behind) = split_record(rest)?;
+        let (zxid, txn, behind) = split_sound_record(rest)?;
         rest = behind;
         Some((zxid, txn))
     })

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 
 use super::error::LogError;
 use super::files::{self, Files};
-use super::format::block_crc;
+use super::format::{COUNTS, block_crc};
 use crate::io::{BLOCK, Volume};
 
 /// What can be kept in slots.
@@ -20,6 +20,11 @@ pub(super) trait SlotValue: Pod + PartialEq {
     const MAGIC: [u8; 8];
     /// What an error says was being done.
     const WRITING: &'static str;
+
+    /// Whether the numbers in it can be counted on from.
+    fn is_possible(&self) -> bool {
+        true
+    }
 }
 
 /// Version of the format of slots.
@@ -115,6 +120,11 @@ impl<V: SlotValue> Slots<V> {
     /// [`Slots::written`] once it is durable.
     pub fn encode_next(&self, value: &V, block: &mut [u8]) -> u64 {
         self.encode(value, self.counter + 1, block);
+        self.next_offset()
+    }
+
+    /// Where in the file the next version goes.
+    pub fn next_offset(&self) -> u64 {
         (self.next * BLOCK) as u64
     }
 
@@ -160,6 +170,9 @@ fn read_slot<V: SlotValue>(block: &[u8], path: impl Fn() -> PathBuf) -> Result<S
     if header.version != VERSION {
         return Err(LogError::Version { path: path(), version: header.version, known: VERSION });
     }
-    let value = pod_read_unaligned(&block[HEADER..HEADER + size_of::<V>()]);
+    let value: V = pod_read_unaligned(&block[HEADER..HEADER + size_of::<V>()]);
+    if header.counter >= COUNTS || !value.is_possible() {
+        return Ok(Slot::Bad);
+    }
     Ok(Slot::Good { database: header.database, counter: header.counter, value })
 }

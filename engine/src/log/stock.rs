@@ -8,9 +8,12 @@ use std::collections::VecDeque;
 use super::error::LogError;
 use super::files;
 use super::name::SegmentName;
+#[cfg(doc)]
+use crate::io::PREPARING;
 use crate::io::Volume;
 
-/// A segment to be made ready: all its blocks written before, its name durable.
+/// A segment to be made ready: all its blocks written before, its name durable. How: as [`PREPARING`] says, or by
+/// renaming what is to be recycled and flushing the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRequest {
     /// Name of the file to be.
@@ -68,7 +71,7 @@ impl Stock {
             used,
             asked: None,
             free: VecDeque::new(),
-            next_number: known.saturating_add(1),
+            next_number: known.saturating_add(1), // read from names, so below `SegmentName::NUMBERS`
             random: seed,
         }
     }
@@ -115,13 +118,11 @@ impl Stock {
         SegmentRequest { name: name.to_string(), len: self.segment_bytes, recycle_from }
     }
 
-    /// The requested segment is ready. False if `file` is not the one that was asked for.
-    pub fn prepared(&mut self, file: &str) -> bool {
-        let asked = self.asked.take_if(|(name, _)| name.to_string() == file);
-        if let Some((name, _)) = &asked {
-            self.add_prepared(*name);
+    /// The requested segment is ready. Nothing happens if `file` is not the one that was asked for.
+    pub fn prepared(&mut self, file: &str) {
+        if let Some((name, _)) = self.asked.take_if(|(name, _)| name.to_string() == file) {
+            self.add_prepared(name);
         }
-        asked.is_some()
     }
 
     /// The request came to nothing. Whatever it left behind under either name is for removal: its length is
@@ -155,9 +156,7 @@ impl Stock {
         let request = self.ask();
         let result = request.perform(vol);
         match result {
-            Ok(()) => {
-                self.prepared(&request.name);
-            }
+            Ok(()) => self.prepared(&request.name),
             Err(_) => self.failed(&request.name),
         }
         self.asked = under_way;

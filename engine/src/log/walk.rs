@@ -115,16 +115,7 @@ impl<'a> Walk<'a> {
         let purged = self.mark.purged();
         let first = self.live.iter().rposition(|u| u.header.from().seq <= purged.seq);
         let Some(mut i) = first else {
-            return match self.live.first() {
-                Some(oldest) => {
-                    let from = oldest.header.from();
-                    self.owed.raise(from.seq, || Evidence::Segment {
-                        path: self.files.path(&oldest.name.to_string()),
-                    });
-                    Err(self.missing(oldest.header.from_number, Some(from.zxid)))
-                }
-                None => self.run_empty(),
-            };
+            return self.run_headless();
         };
         self.tip = self.live[i].header.from();
         loop {
@@ -135,13 +126,19 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// There is no segment with a header: nothing was ever acknowledged, or all is lost.
-    fn run_empty(&mut self) -> Result<End, LogError> {
+    /// The segment that the log begins in has no header: nothing was ever acknowledged, or it is lost. There may
+    /// be later ones whose headers arrived first.
+    fn run_headless(&mut self) -> Result<End, LogError> {
         let mut behind = Behind::default();
+        self.see_live(0, &mut behind)?;
         self.see_headless(&mut behind);
         let row = self.decide(Found::Nothing, false, false, behind.first.is_some());
         match row.decision {
             Decision::Corrupt => {
+                if let Some(oldest) = self.live.first() {
+                    let header = &oldest.header;
+                    return Err(self.missing(header.from_number, Some(header.from().zxid)));
+                }
                 let through = Some(self.mark.durable().zxid);
                 let written = self.inventory.headless.iter().find(|h| !h.batches.is_empty());
                 Err(match written {
@@ -280,7 +277,14 @@ impl<'a> Walk<'a> {
     ) -> Result<(), LogError> {
         let found = sightings_from(reader, offset)?;
         self.see_all(reader.name, &found, Some(offset), behind);
-        for i in i + 1..self.live.len() {
+        self.see_live(i + 1, behind)?;
+        self.see_headless(behind);
+        Ok(())
+    }
+
+    /// Looks at the live segments from the `first` on.
+    fn see_live(&mut self, first: usize, behind: &mut Behind) -> Result<(), LogError> {
+        for i in first..self.live.len() {
             let used = self.live[i].clone();
             let SegmentHeader { generation, durable_seq, .. } = used.header;
             let Point { seq, zxid: after, .. } = used.header.from();
@@ -289,7 +293,6 @@ impl<'a> Walk<'a> {
             let found = sightings_from(&mut reader, BLOCK as u64)?;
             self.see_all(used.name, &found, None, behind);
         }
-        self.see_headless(behind);
         Ok(())
     }
 

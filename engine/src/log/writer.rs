@@ -14,9 +14,13 @@ use super::error::LogError;
 use super::format::{BATCH_HEADER, BatchHeader, Point, SegmentHeader, padded, seed_of, txn_zxid};
 use super::marks::{MARK_TAG, Mark};
 use super::name::SegmentName;
+use super::slots::SlotValue;
 use super::{Log, Segment, Space};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, WriteDone, WriteOp};
+
+/// Bytes that are kept for encoding the next transaction; what a longer one took beyond is given back.
+const SCRATCH: usize = 1 << 20;
 
 /// A submitted write of a segment.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ impl Log {
             return Err(LogError::Order { zxid, last: self.appended });
         }
         self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH);
         encode(&mut self.scratch);
         let (len, found, max) = (self.scratch.len(), txn_zxid(&self.scratch), self.max_record());
         if len > max {
@@ -78,7 +83,7 @@ impl Log {
     /// mark when it is due. Returns when to be called again at the latest, if at all before the next commit.
     pub fn tick<D: Disk + ?Sized>(&mut self, now_ms: u64, disk: &mut D) -> Result<Option<u64>, LogError> {
         self.alive()?;
-        let again = self.marks.tick(now_ms, self.durable);
+        let again = self.marks.tick(now_ms, self.flushed);
         self.submit_mark(disk)?;
         Ok(again)
     }
@@ -95,8 +100,8 @@ impl Log {
                     Ok(None)
                 }
                 Err(source) => {
-                    let path = self.directory.join("marks");
-                    Err(self.write_failed("writing the durable mark,", path, 0, BLOCK, source))
+                    let (path, offset) = (self.directory.join(Mark::FILE), self.marks.offset_in_flight());
+                    Err(self.write_failed(Mark::WRITING, path, offset, BLOCK, source))
                 }
             };
         }
@@ -116,6 +121,9 @@ impl Log {
                 self.batches.durable_one();
                 self.durable = point;
             }
+        }
+        if self.options.sync {
+            self.flushed = self.durable;
         }
         Ok((self.durable.seq > before).then(|| Durable::mint(self.durable.zxid)))
     }
@@ -163,7 +171,7 @@ impl Log {
     fn roll<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<bool, LogError> {
         let Some(name) = self.stock.take() else { return Ok(false) };
         let before = self.segments.last().map_or(0, |s| s.name.number);
-        let header = self.segment_header(name).continuing(self.sealed, before, self.durable.seq);
+        let header = self.segment_header(name).continuing(self.sealed, before, self.flushed.seq);
         let mut block = AlignedBuf::zeroed(BLOCK);
         header.write(&mut block);
         self.stale_files.extend(self.file.take());
@@ -195,7 +203,7 @@ impl Log {
             seq: self.sealed.seq + 1,
             first_zxid: batch.first.raw(),
             last_zxid: batch.last.raw(),
-            durable_seq: self.durable.seq,
+            durable_seq: self.flushed.seq,
             segment_id: segment.name.id,
             payload_len: (batch.end - BATCH_HEADER) as u32,
             record_count: batch.count,
@@ -240,9 +248,9 @@ impl Log {
     }
 
     fn submit_mark<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<(), LogError> {
-        let mark = Mark::new(self.generation, self.durable, self.purged);
+        let mark = Mark::new(self.generation, self.flushed, self.purged);
         let directory = &self.directory;
-        let submitted = self.marks.submit(disk, mark, || directory.join("marks"));
+        let submitted = self.marks.submit(disk, mark, || directory.join(Mark::FILE));
         submitted.map_err(|error| self.fail(error))
     }
 

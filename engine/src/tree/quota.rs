@@ -120,11 +120,12 @@ impl Tree {
     pub(super) fn count_for_quota(&mut self, path: &str, nodes: i64, bytes: i64) {
         let Some(quota) = self.quota_of(path) else { return };
         let Some(NodeId(stats)) = quota.stats else {
-            tracing::error!(path, "a quota has limits but no statistics node: the change is not counted");
+            // Said for each write below such a quota, which clients can make and write to: no more than a hint.
+            tracing::debug!(path, "a quota has limits but no statistics node: the change is not counted");
             return;
         };
         let Some(mut track) = StatsTrack::parse(self.data_of(stats).unwrap_or_default()) else {
-            tracing::error!(
+            tracing::debug!(
                 path,
                 "the statistics of a quota are not key=number pairs: the change is not counted"
             );

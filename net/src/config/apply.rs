@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use ringkeeper_engine::log::LogOptions;
+
 use super::{
     Outside,
     error::{ConfigError, Severity, Warning},
@@ -19,9 +21,11 @@ const BYTES: &str = "a whole number of bytes";
 
 /// The unit of log segments.
 const BLOCK: u64 = 4096;
-const LARGEST_SEGMENT: u64 = 4 << 30;
+const LARGEST_SEGMENT: u64 = LogOptions::MAX_SEGMENT_BYTES;
 /// Room in a segment for its header and that of a batch.
 const SEGMENT_HEADERS: u64 = 4 * BLOCK;
+/// The longest transaction that a segment has room for.
+const LONGEST_TRANSACTION: u32 = (LARGEST_SEGMENT - SEGMENT_HEADERS) as u32;
 
 /// Reads everything that was given. `file` is the name of the zoo.cfg, if there is one.
 pub(super) fn apply(
@@ -186,11 +190,13 @@ fn limits(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     config.max_connections = given.lenient("maxCnxns", COUNT_OR_NO_LIMIT, 0..=MOST, 0);
     config.sessionless_timeout_ms =
         given.lenient("nio.sessionlessCnxnTimeout", MILLIS, 1..=MOST, config.sessionless_timeout_ms);
-    const LONGEST_FRAME: u32 = 1 << 30;
+    // As much again may be logged on top, unless jute.maxbuffer.extrasize says less.
+    const LONGEST_FRAME: u32 = LONGEST_TRANSACTION / 2;
     config.max_request_bytes =
         given.lenient("jute.maxbuffer", BYTES, 1024..=LONGEST_FRAME, config.max_request_bytes);
+    let most_extra = LONGEST_TRANSACTION - config.max_request_bytes;
     config.max_request_extra_bytes =
-        given.lenient("jute.maxbuffer.extrasize", BYTES, 0..=LONGEST_FRAME, config.max_request_bytes);
+        given.lenient("jute.maxbuffer.extrasize", BYTES, 0..=most_extra, config.max_request_bytes);
     Ok(())
 }
 

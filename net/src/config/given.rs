@@ -131,7 +131,8 @@ impl Given {
         let Some(entry) = self.take(key) else { return default };
         let number = decoded(&entry.value).and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
         if number.is_none() {
-            let text = format!("expected {}; the default {default} is used", allowed(what, &range));
+            let (allowed, value) = (allowed(what, &range), &entry.value);
+            let text = format!("expected {allowed}, got {value:?}; the default {default} is used");
             self.warn(&entry, text);
         }
         number.unwrap_or(default)

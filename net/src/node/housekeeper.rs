@@ -14,13 +14,12 @@ use std::{io, thread};
 
 use glommio::io::{Directory, OpenOptions};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use ringkeeper_engine::io::PREPARING;
 
 /// Bytes per zeroing write. Large enough for the disk's sequential rate, small enough to let commits pass.
 const CHUNK: usize = 256 * 1024;
 /// Pause after a chunk while there is no hurry, so that zeroing takes a share of the disk, not all of it.
 const PACE: Duration = Duration::from_micros(500);
-/// Name of a segment while it is being zeroed; a leftover is removed.
-const UNFINISHED: &str = "preparing";
 
 /// What the housekeeper is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +160,9 @@ async fn prepare(
     sync(dir).await
 }
 
-/// Writes `len` zeros under a working name and flushes them.
+/// Writes `len` zeros under the working name (see [`PREPARING`]) and flushes them.
 async fn zeroed(dir: &Path, len: u64, hurry: &AtomicBool) -> Result<PathBuf, Trouble> {
-    let path = dir.join(UNFINISHED);
+    let path = dir.join(PREPARING);
     // Readable too: glommio tries the device's polling by reading from the first file it opens there.
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).dma_open(&path).await;

@@ -274,7 +274,12 @@ fn recover(
         transactions = report.records, last = %report.last, segments = report.segments, generation = report.generation,
         took_ms = store.took.as_millis() as u64, ring = %ring.features(), "the data is read back"
     );
-    store.log.prepare(&volume).map_err(|source| failed(source.into()))?;
+    match store.log.prepare(&volume) {
+        Ok(()) => {}
+        Err(source) if store.report.created => return Err(failed(source.into())),
+        // What is there can be read, and the housekeeper tries again.
+        Err(error) => tracing::error!("no spare log segment at the start: {error}"),
+    }
     let waker = ring.waker();
     let housekeeper = Housekeeper::start(&config.data_log_dir, move || waker.wake())
         .map_err(ServeError::system("starting the housekeeper"))?;

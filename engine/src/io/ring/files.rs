@@ -283,9 +283,18 @@ impl Ring {
     ///
     /// After a SIGKILL the kernel takes a ring down in its own time: writes that were in flight still reach the
     /// disk, and listening sockets stay bound. The table of registered files goes last, so whoever waits for the
-    /// lock on a file held here has waited for all of that.
+    /// lock on a file held here has waited for all of that. Without such a table the file is only held by the process;
+    /// a warning says so.
     pub fn hold(&mut self, file: File) -> io::Result<()> {
-        self.files.keep(&self.queue, file, None).map(drop)
+        let id = self.files.keep(&self.queue, file, None)?;
+        let kept = self.files.find(id).and_then(|key| self.files.attached.get_mut(key));
+        if !kept.is_some_and(|entry| entry.fixed) {
+            tracing::warn!(
+                "the ring has no table of registered files, so the lock on the data directory ends with the process: \
+                 after a kill, wait until its writes have ended (a second or so) before starting another node there"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -81,6 +81,40 @@ fn nothing_existing_is_overwritten_and_half_a_file_does_not_stay() {
 }
 
 #[test]
+fn a_file_has_its_name_only_once_it_is_whole() {
+    let dir = test_directory();
+    let volume = FsVolume::open(dir.path()).unwrap();
+    let len = 32 << 20;
+    let path = volume.path("segment");
+    std::thread::scope(|scope| {
+        let creating = scope.spawn(|| volume.create_zeroed("segment", len).unwrap());
+        let seen = loop {
+            match File::open(&path) {
+                Ok(file) => break file,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
+            }
+        };
+        assert_eq!(seen.metadata().unwrap().len(), len);
+        let hole = rustix::fs::seek(&seen, rustix::fs::SeekFrom::Hole(0)).unwrap();
+        assert_eq!(hole, len, "blocks that were never written");
+        creating.join().unwrap();
+    });
+}
+
+#[test]
+fn what_a_killed_process_was_making_is_removed() {
+    let dir = test_directory();
+    for name in [PREPARING, CREATING] {
+        fs::write(dir.path().join(name), [0; 5000]).unwrap();
+    }
+    let volume = FsVolume::open(dir.path()).unwrap();
+    assert!(names(&volume).is_empty());
+    fs::write(dir.path().join(CREATING), b"again").unwrap();
+    volume.create_zeroed("f", BLOCK as u64).unwrap();
+    assert_eq!(names(&volume), [("f".to_owned(), BLOCK as u64)]);
+}
+
+#[test]
 fn what_is_not_whole_blocks_is_refused() {
     let dir = test_directory();
     let volume = FsVolume::open(dir.path()).unwrap();
@@ -117,6 +151,22 @@ fn a_second_opener_is_told_who_has_the_directory() {
     assert!(text.contains(&path.display().to_string()) && text.contains(&holder), "{text}");
     drop(first);
     FsVolume::open(&path).unwrap();
+}
+
+#[test]
+fn a_zombie_and_a_process_that_is_gone_are_dead() {
+    assert!(!is_dead(std::process::id()));
+    let mut child = std::process::Command::new("true").stdin(std::process::Stdio::null()).spawn().unwrap();
+    // Not waited for: it becomes a zombie of ours, and stays one.
+    while !is_dead(child.id()) {
+        std::thread::yield_now();
+    }
+    assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+    child.wait().unwrap();
+    assert!(is_dead(child.id()));
+    assert!(has_ended(b"7 (a) Z (b) Z 1 2"));
+    assert!(!has_ended(b"7 (x) Z) S 1 2"));
+    assert!(!has_ended(b"") && !has_ended(b"7 (x)"));
 }
 
 #[test]

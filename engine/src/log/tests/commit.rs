@@ -103,6 +103,18 @@ fn a_record_may_be_larger_than_a_batch_and_not_than_a_segment() {
 }
 
 #[test]
+fn the_memory_of_a_long_transaction_is_given_back() {
+    let mut rig = Rig::with(SimDisk::new(1), LogOptions { segment_bytes: 8 << 20, ..small() });
+    rig.batch(1, 5 << 20);
+    rig.housekeep();
+    rig.settle();
+    assert!(rig.log.scratch.capacity() >= 5 << 20);
+    rig.batch(1, 100);
+    rig.settle();
+    assert!(rig.log.scratch.capacity() <= 1 << 20);
+}
+
+#[test]
 fn what_is_not_the_transaction_is_refused_and_takes_no_place() {
     let mut rig = Rig::new(1);
     rig.batch(2, 40);
@@ -219,23 +231,48 @@ fn a_new_directory_has_its_promises_before_any_log() {
 
 #[test]
 fn a_file_of_another_server_is_named_and_left_alone() {
-    let disk = SimDisk::new(3);
+    let mut rig = Rig::new(3);
+    rig.batch(3, 100);
+    rig.settle();
+    let disk = rig.disk.clone();
     disk.plant("log.100000001", b"ZKLG\0\0\0\x02 a Java log");
     disk.plant("log.1", b"");
     disk.plant("myid", b"1");
-    let mut rig = Rig::with(disk.clone(), small());
-    rig.batch(3, 100);
-    rig.settle();
     let (_, report) = rig.reopen();
     assert_eq!(report.ignored, ["log.1", "log.100000001"]);
     assert_eq!(disk.contents()["log.100000001"], b"ZKLG\0\0\0\x02 a Java log");
 }
 
 #[test]
+fn a_directory_of_another_server_is_refused_every_time_and_left_as_it_is() {
+    let refused = |disk: &SimDisk| {
+        disk.plant("log.100000001", b"ZKLG\0\0\0\x02 a Java log");
+        let before = disk.contents();
+        for _ in 0..2 {
+            let error = open(disk).err().unwrap();
+            assert!(
+                matches!(&error, LogError::NotOurs { path } if *path == disk.path("log.100000001")),
+                "{error}"
+            );
+            assert!(disk.contents() == before);
+        }
+    };
+    refused(&SimDisk::new(3));
+    // An earlier version has left its files there, with nothing in them.
+    let begun = SimDisk::new(3);
+    open(&begun).unwrap();
+    refused(&begun);
+    // Not another server's, whatever it is.
+    let disk = SimDisk::new(3);
+    disk.plant("log.fffffffffffffff0-0000000000000000", b"");
+    assert_eq!(open(&disk).unwrap().1.ignored, ["log.fffffffffffffff0-0000000000000000"]);
+}
+
+#[test]
 fn options_that_no_log_can_have_are_refused() {
     for bad in [
         LogOptions { segment_bytes: 5000, ..small() },
-        LogOptions { segment_bytes: 2 << 30, ..small() },
+        LogOptions { segment_bytes: LogOptions::MAX_SEGMENT_BYTES + BLOCK as u64, ..small() },
         LogOptions { batch_bytes: 6 * BLOCK, ..small() },
         LogOptions { in_flight: 0, ..small() },
         LogOptions { prepare_ahead: 0, ..small() },

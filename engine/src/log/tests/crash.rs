@@ -399,3 +399,58 @@ fn what_was_read_from_slots_survives_a_cut_and_rot_of_one_of_them() {
     }
     assert!(freed > 0);
 }
+
+/// What is acknowledged without flushing may be lost, from its end. It must not look like damage: neither a mark
+/// nor a header vouches for it. What a cut, a stop or an opening flushed is owed.
+#[test]
+fn without_flushes_a_cut_takes_the_tail_and_is_no_damage() {
+    let mut torn = 0;
+    for seed in 20..26 {
+        let options =
+            LogOptions { segment_bytes: 4 * BLOCK as u64, batch_bytes: BLOCK, sync: false, ..small() };
+        let mut rig = Rig::with(SimDisk::new(seed), options);
+        rig.disk.set_completion(Completion::Seeded);
+        rig.disk.record();
+        for round in 0..2 {
+            for _ in 0..5 {
+                rig.batch(2, 1500);
+                rig.settle();
+                rig.tick(5);
+                rig.tick(200);
+                rig.settle();
+            }
+            if round == 0 {
+                rig.truncate(zxid(rig.log.durable().get().raw() - 3));
+            }
+        }
+        let flushed_at = rig.journal.iter().position(|(_, e)| e.histories.len() > 1).unwrap();
+        let owed = rig.journal[flushed_at].1.histories[0].1;
+        for (i, (_, expect)) in rig.journal.iter_mut().enumerate() {
+            let owed = if i > flushed_at { owed } else { 0 };
+            expect.histories.iter_mut().for_each(|(_, acked)| *acked = owed);
+        }
+        let states = rig.disk.recorded();
+        torn += explore(&rig, states).torn;
+
+        let Rig { log, disk, options, now, .. } = rig;
+        log.close(&disk).unwrap();
+        disk.crash(Crash::HARSH);
+        assert!(open_with(&disk, options).unwrap().2 == now.histories[0].0, "a stop flushes");
+    }
+    assert!(torn > 300, "{torn}");
+}
+
+/// The first segments of a directory are written to before any of them has a durable header.
+#[test]
+fn a_later_header_may_arrive_before_the_first_one() {
+    let options = LogOptions { segment_bytes: 4 * BLOCK as u64, batch_bytes: BLOCK, ..small() };
+    let mut rig = Rig::with(SimDisk::new(1), options);
+    rig.housekeep();
+    rig.disk.set_completion(Completion::Manual);
+    rig.disk.record();
+    (0..2).for_each(|_| rig.batch(1, 11_000));
+    assert_eq!((rig.writes().len(), rig.log.segments.len()), (4, 2));
+    let states = rig.disk.recorded();
+    let tally = explore(&rig, states);
+    assert!(tally.torn > 10, "{tally:?}");
+}

@@ -429,6 +429,54 @@ fn files_of_another_directory_or_version_are_refused() {
 }
 
 #[test]
+fn what_is_refused_is_left_as_it_is() {
+    let (disk, _) = stopped();
+    flip(&disk, "epochs", BLOCK + 20);
+    let whole = disk.fork();
+    flip(&disk, &places(&disk)[2].file, places(&disk)[2].offset as usize + 70);
+    let before = disk.contents();
+    corruption(&disk);
+    assert!(disk.contents() == before, "not even a slot is repaired");
+    let before = whole.contents();
+    open(&whole).unwrap();
+    assert!(whole.contents() != before, "the slot is repaired once the log is seen to be whole");
+}
+
+#[test]
+fn numbers_that_no_log_reaches_are_not_counted_on_from() {
+    let (disk, history) = stopped();
+    // Slots: of the mark with its counter or its sequence number at the end, of the epochs with their counter there.
+    for (file, at) in [("marks", 24), ("marks", 40), ("marks", 56), ("epochs", 24)] {
+        let hurt = disk.fork();
+        let counter = |i: usize| hurt.contents()[file][i * BLOCK + 24..][..8].to_vec();
+        let older = usize::from(counter(0) > counter(1));
+        let mut block = hurt.contents()[file][older * BLOCK..][..BLOCK].to_vec();
+        block[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+        let crc = format::block_crc(0, &block);
+        block[12..16].copy_from_slice(&crc.to_le_bytes());
+        hurt.corrupt(file, (older * BLOCK) as u64, &block);
+        let mut rig = Rig::with(hurt, small());
+        assert!(rig.history() == &history, "{file} {at}: that slot is a bad one");
+        rig.batch(2, 100);
+        rig.settle();
+        rig.tick(1000);
+        rig.settle();
+    }
+    for number in [u64::MAX, 1 << 48, (1 << 48) - 1] {
+        let planted = disk.fork();
+        planted.plant(&format!("log.{number:016x}-0000000000000007"), &vec![0; 6 * BLOCK]);
+        let mut rig = Rig::with(planted, small());
+        for _ in 0..4 {
+            rig.batch(2, 3000);
+            rig.housekeep();
+            rig.settle();
+        }
+        assert!(rig.log.segments.last().unwrap().name.number < 100);
+        rig.reopen();
+    }
+}
+
+#[test]
 fn a_corruption_says_what_where_and_what_to_do() {
     let (disk, _) = stopped();
     let place = places(&disk)[1].clone();

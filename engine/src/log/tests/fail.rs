@@ -89,9 +89,16 @@ fn after_any_failed_write_nothing_is_acknowledged() {
         let mut rig = Rig::new(1);
         rig.disk.fail(SimOp::Write, nth, EIO);
         let error = life(&mut rig).unwrap_err();
-        let LogError::Io { doing, path, .. } = &error else { panic!("write {nth}: {error}") };
+        let LogError::Io { doing, path, offset, .. } = &error else { panic!("write {nth}: {error}") };
         assert!(error.to_string().contains("Input/output error"), "{error}");
         assert!(error.to_string().contains(doing) && error.to_string().contains(path.to_str().unwrap()));
+        let tried = rig.disk.trace().into_iter().rev().find_map(|event| match event {
+            Event::Submit { file, offset, .. } | Event::Write { file, offset, .. } if file == "marks" => {
+                Some(offset)
+            }
+            _ => None,
+        });
+        assert!(!path.ends_with("marks") || tried == Some(*offset), "write {nth}: {error}");
         // Everything that follows is refused, although the disk is well again.
         let z = zxid(1 << 40);
         let refused = rig.log.append(z, |out| out.extend_from_slice(&txn(z, 50, 0)));
@@ -202,6 +209,48 @@ fn a_full_disk_is_said_before_a_zxid_is_given_and_passes_by_itself() {
     assert_eq!(rig.log.space(), Space::Ok);
     rig.settle();
     assert_eq!(rig.acked(), 6);
+    rig.reopen();
+}
+
+#[test]
+fn a_start_on_a_full_disk_reads_and_writes_when_there_is_space_again() {
+    let disk = SimDisk::new(1);
+    let (mut log, report, _) = open(&disk).unwrap();
+    assert!(report.created);
+    disk.set_capacity(0);
+    log.prepare(&disk).unwrap_err();
+    disk.set_capacity(u64::MAX);
+    log.prepare(&disk).unwrap();
+    let files = disk.list().unwrap().len();
+    log.prepare(&disk).unwrap();
+    assert_eq!(disk.list().unwrap().len(), files, "one is enough");
+    drop(log);
+
+    let mut rig = Rig::with(disk, small());
+    rig.batch(3, 100);
+    rig.settle();
+    while rig.log.stock.take().is_some() {}
+    rig.disk
+        .list()
+        .unwrap()
+        .iter()
+        .filter(|f| f.name.starts_with("log."))
+        .skip(1)
+        .for_each(|f| rig.disk.lose(&f.name));
+    let (mut rig, _) = rig.reopen();
+    rig.disk.set_capacity(0);
+    rig.log.prepare(&rig.disk).unwrap_err();
+    assert_eq!(rig.log.read_from(&rig.disk, zxid(1), usize::MAX).unwrap().len(), 3);
+    rig.batch(1, 100);
+    while rig.acked() < 4 {
+        rig.reap();
+        rig.seal();
+    }
+    rig.disk.set_capacity(u64::MAX);
+    rig.housekeep();
+    rig.batch(1, 14_000);
+    rig.settle();
+    assert_eq!(rig.log.segments.len(), 2);
     rig.reopen();
 }
 

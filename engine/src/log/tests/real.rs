@@ -17,7 +17,7 @@ fn open_real(volume: &FsVolume, options: &LogOptions) -> Replayed {
 fn drain(log: &mut Log, disk: &mut UringDisk, volume: &FsVolume) -> Txns {
     let mut durable = Txns::new();
     while !log.is_idle() {
-        log.prepare(volume).unwrap();
+        log.prepare_all(volume).unwrap();
         log.seal(disk).unwrap();
         let mut done = Vec::new();
         disk.wait(&mut done).unwrap();

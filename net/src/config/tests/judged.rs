@@ -63,8 +63,8 @@ fn bad_values_are_refused_with_line_key_value_and_what_is_allowed() {
             "ringkeeper.maxUnsentBytes=33554431",
             "a whole number of bytes from 33554432 to 1099511627776".into(),
         ),
-        ("ringkeeper.logSegmentBytes=1", "a whole number of bytes from 2113536 to 4294967296".into()),
-        ("ringkeeper.logSegmentBytes=16777217", "a multiple of 4096 bytes from 2113536 to 4294967296".into()),
+        ("ringkeeper.logSegmentBytes=1", "a whole number of bytes from 2113536 to 1073741824".into()),
+        ("ringkeeper.logSegmentBytes=16777217", "a multiple of 4096 bytes from 2113536 to 1073741824".into()),
         (
             "server.1=localhost",
             "host:quorumPort:electionPort[:participant|observer][;[clientAddress:]clientPort] with \
@@ -233,9 +233,9 @@ fn lenient_numbers_fall_back_to_the_default_and_say_so() {
     assert_eq!(
         printed(&warnings),
         [
-            "zoo.cfg:3: maxCnxns: expected a whole number, 0 for no limit, from 0 to 2147483647; the default 0 is used",
+            "zoo.cfg:3: maxCnxns: expected a whole number, 0 for no limit, from 0 to 2147483647, got \"-1\"; the default 0 is used",
             "zoo.cfg:4: jute.maxbuffer: honoured here; the reference takes it only as -Djute.maxbuffer",
-            "zoo.cfg:4: jute.maxbuffer: expected a whole number of bytes from 1024 to 1073741824; the default 1048575 is used",
+            "zoo.cfg:4: jute.maxbuffer: expected a whole number of bytes from 1024 to 536862720, got \"7\"; the default 1048575 is used",
         ]
     );
 }

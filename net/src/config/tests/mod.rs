@@ -218,11 +218,17 @@ fn segments_follow_pre_alloc_size_unless_ours_is_given() {
     // Room for the largest transaction comes first.
     assert_eq!(segment("preAllocSize=1"), 2_113_536);
     assert_eq!(segment("jute.maxbuffer=268435456"), (512 << 20) + 16_384);
+    // No two sizes add up to more than the log takes.
+    assert_eq!(segment("jute.maxbuffer=536862720"), 1 << 30);
+    assert_eq!(segment("jute.maxbuffer=536862721"), 64 << 20);
+    assert_eq!(segment("jute.maxbuffer=4194304\njute.maxbuffer.extrasize=1069531136"), 1 << 30);
+    assert_eq!(segment("jute.maxbuffer=4194304\njute.maxbuffer.extrasize=1069531137"), 64 << 20);
+    assert_eq!(segment("ringkeeper.logSegmentBytes=1073741824"), 1 << 30);
     assert_eq!(
         warnings_of("preAllocSize=1"),
         [
             "zoo.cfg:3: preAllocSize: log segments are 2113536 bytes instead: a multiple of 4096 with room for the \
-          largest transaction, and at most 4294967296"
+          largest transaction, and at most 1073741824"
         ]
     );
 }
