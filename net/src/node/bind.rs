@@ -11,8 +11,33 @@ use crate::config::Config;
 /// reconnects at once.
 const BACKLOG: u32 = 1024;
 
+/// The client port, taken and not yet open: clients are refused and try another server until [`Bound::listen`].
+#[derive(Debug)]
+pub struct Bound {
+    socket: TcpListener,
+    backlog: u32,
+}
+
+impl Bound {
+    /// Where it is bound.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The same port for another loop.
+    pub fn try_clone(&self) -> io::Result<Bound> {
+        Ok(Bound { socket: self.socket.try_clone()?, backlog: self.backlog })
+    }
+
+    /// Opens the port. Loops that share it may each do so.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        rustix::net::listen(&self.socket, self.backlog.min(i32::MAX as u32) as i32)?;
+        Ok(self.socket)
+    }
+}
+
 /// Binds the client port. With no address given, all interfaces of both families if the host has IPv6.
-pub fn bind(config: &Config) -> io::Result<TcpListener> {
+pub fn bind(config: &Config) -> io::Result<Bound> {
     let port = config.listen.port;
     match config.listen.ip {
         Some(ip) => bind_to(SocketAddr::new(ip, port), config),
@@ -27,7 +52,7 @@ pub fn bind(config: &Config) -> io::Result<TcpListener> {
     }
 }
 
-fn bind_to(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+fn bind_to(address: SocketAddr, config: &Config) -> io::Result<Bound> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A restarted node takes its port back although old connections linger in TIME_WAIT.
@@ -40,9 +65,7 @@ fn bind_to(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
         sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
     }
     rustix::net::bind(&socket, &address)?;
-    let backlog = config.listen_backlog.unwrap_or(BACKLOG).min(i32::MAX as u32);
-    rustix::net::listen(&socket, backlog as i32)?;
-    Ok(TcpListener::from(socket))
+    Ok(Bound { socket: TcpListener::from(socket), backlog: config.listen_backlog.unwrap_or(BACKLOG) })
 }
 
 #[cfg(test)]
@@ -54,8 +77,10 @@ mod tests {
     #[test]
     fn all_interfaces_take_both_families_and_a_taken_port_is_refused() {
         let config = Config { listen: Listen { ip: None, port: 0 }, ..Config::embedded() };
-        let listener = bind(&config).expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
+        let bound = bind(&config).expect("a free port");
+        let port = bound.address().expect("bound").port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("the port is not open yet");
+        let _listener = bound.listen().expect("opened");
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("IPv4 is served");
         let again = Config { listen: Listen { ip: None, port }, ..Config::embedded() };
         let error = bind(&again).expect_err("the port is taken");

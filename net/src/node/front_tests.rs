@@ -61,7 +61,7 @@ impl Rig {
         let mut ring = Ring::new().expect("io_uring is allowed here");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
-        Listening::start(&mut ring, listener).expect("listening");
+        Listening::on(&mut ring, listener).expect("listening");
         let front = Front::new(0, limits, Arc::new(Census::default()), Outputs::default());
         Rig { ring, front, up: Echo { copies: 1, ..Echo::default() }, address, now_ms: 0 }
     }

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 
 use ringkeeper_engine::io::{ListenerId, Ring};
 
+use super::bind::Bound;
+
 /// Milliseconds until accepting is tried again after it failed.
 const RETRY_MS: u64 = 100;
 
@@ -17,7 +19,12 @@ pub struct Listening {
 
 impl Listening {
     /// Accepts on `ring` from now on.
-    pub fn start(ring: &mut Ring, listener: TcpListener) -> io::Result<Listening> {
+    pub fn start(ring: &mut Ring, port: Bound) -> io::Result<Listening> {
+        Listening::on(ring, port.listen()?)
+    }
+
+    /// Accepts on `ring` from a socket that listens already.
+    pub fn on(ring: &mut Ring, listener: TcpListener) -> io::Result<Listening> {
         Ok(Listening { id: Some(ring.listen(listener)?), retry_at: None })
     }
 

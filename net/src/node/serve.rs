@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use ringkeeper_engine::io::{FsVolume, RingError, VolumeError};
 use ringkeeper_engine::store::StoreError;
@@ -96,22 +95,20 @@ pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), Serve
     let (volume, data_lock) = open_directories(&config)?;
     let no_bind = |source| ServeError::Bind { address: config.listen.to_string(), source };
     let listener = bind(&config).map_err(no_bind)?;
-    let address = listener.local_addr().map_err(no_bind)?;
+    let address = listener.address().map_err(no_bind)?;
     let serving = Serving { address, data_dir: absolute(&config.data_dir) };
 
     let handle = signals.handle();
     let mut node = start::start(Plan { config, volume, listener, address }, move || handle.close())?;
-    let mut started = Some(started);
-    let mut ended = node.wait_until_serving();
-    if ended.is_ok() {
-        if let Some(started) = started.take() {
-            started(&serving);
-        }
-        // Ends with a signal, or when a loop has ended and closed the handle.
-        let _ = signals.forever().next();
-        node.stop.store(true, Ordering::Release);
-        ended = node.join();
+    let is_serving = node.wait_until_serving(|| signals.pending().next().is_some())?;
+    if !is_serving {
+        // Recovery writes nothing that it would have to finish: the process may end under it.
+        return Ok(());
     }
+    started(&serving);
+    // Ends with a signal, or when a loop has ended and closed the handle.
+    let _ = signals.forever().next();
+    let ended = node.join();
     drop(data_lock);
     ended
 }

@@ -1,11 +1,11 @@
 //! One loop that is front and replica at once: the default, and the best arrangement where cores are few.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringkeeper_engine::io::{Completion, Ring};
 
+use super::bind::Bound;
 use super::clock::{Clock, sleep_until};
 use super::front::{Front, Upstream};
 use super::listening::Listening;
@@ -47,8 +47,8 @@ impl Upstream for Direct<'_> {
 
 impl SingleLoop {
     /// Serves until told to stop, then leaves the log with nothing in flight.
-    pub fn run(mut self, listener: TcpListener) -> Result<(), Fatal> {
-        let mut listening = Listening::start(&mut self.ring, listener).map_err(Fatal::Ring)?;
+    pub fn run(mut self, port: Bound) -> Result<(), Fatal> {
+        let mut listening = Listening::start(&mut self.ring, port).map_err(Fatal::Ring)?;
         while !self.stop.load(Ordering::Acquire) {
             self.turn(&mut listening)?;
         }

@@ -1,12 +1,12 @@
 //! Front loops and the replica loop on threads of their own, joined by pipes.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringkeeper_engine::io::{Completion, Ring};
 
+use super::bind::Bound;
 use super::clock::{Clock, sleep_until};
 use super::front::Front;
 use super::link::{Bell, ToFronts, ToReplica, take_answers, take_event};
@@ -42,8 +42,8 @@ pub struct FrontLoop {
 
 impl FrontLoop {
     /// Serves until told to stop.
-    pub fn run(mut self, listener: TcpListener) -> Result<(), Fatal> {
-        let mut listening = Listening::start(&mut self.ring, listener).map_err(Fatal::Ring)?;
+    pub fn run(mut self, port: Bound) -> Result<(), Fatal> {
+        let mut listening = Listening::start(&mut self.ring, port).map_err(Fatal::Ring)?;
         while !self.stop.load(Ordering::Acquire) {
             self.turn(&mut listening)?;
         }

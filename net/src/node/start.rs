@@ -4,15 +4,17 @@
 //! the parts that join it to the others. The replica loop recovers the data first; only then do fronts accept.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ringkeeper_engine::io::{FsVolume, Ring, RingOptions, Waker};
 use ringkeeper_engine::log::LogOptions;
 use ringkeeper_engine::store;
 
+use super::bind::Bound;
 use super::clock::Clock;
 use super::front::{Census, Front, FrontLimits};
 use super::housekeeper::Housekeeper;
@@ -28,6 +30,8 @@ use crate::client::{AuthOptions, Options, Service};
 use crate::config::Config;
 use crate::pipeline::{PipeReader, PipeWriter, pipe};
 
+/// How often a node that reads its data back looks whether it is told to end.
+const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
 /// Least bytes of a pipe between two loops.
 const PIPE: usize = 4 << 20;
 
@@ -39,7 +43,7 @@ pub struct Plan {
     /// The locked directory of the log.
     pub volume: FsVolume,
     /// Where clients connect.
-    pub listener: TcpListener,
+    pub listener: Bound,
     /// Its address.
     pub address: SocketAddr,
 }
@@ -48,7 +52,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Node {
     /// Set to end the node; [`Node::join`] wakes the loops so that they see it.
-    pub stop: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     wakers: Vec<Waker>,
     loops: Vec<JoinHandle<Result<(), ServeError>>>,
     /// Says when the replica loop serves; closed if it ends before.
@@ -64,12 +68,12 @@ struct FrontParts {
     up: ToReplica,
     answers: PipeReader,
     bell: Arc<Bell>,
-    listener: TcpListener,
+    listener: Bound,
 }
 
 /// What joins the replica loop to its clients.
 enum ReplicaParts {
-    Alone { front: Box<Front>, listener: TcpListener },
+    Alone { front: Box<Front>, listener: Bound },
     WithFronts { events: Vec<PipeReader>, fronts: ToFronts, bell: Arc<Bell> },
 }
 
@@ -165,16 +169,23 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
 }
 
 impl Node {
-    /// Waits until clients are answered.
-    pub fn wait_until_serving(&mut self) -> Result<(), ServeError> {
-        if self.serving.recv().is_err() {
-            self.fronts.clear();
-            return self.join();
+    /// Waits until clients are answered; `false` if `told_to_end` said so before.
+    pub fn wait_until_serving(&mut self, mut told_to_end: impl FnMut() -> bool) -> Result<bool, ServeError> {
+        loop {
+            match self.serving.recv_timeout(LOOK_FOR_SIGNALS) {
+                Ok(()) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) if told_to_end() => return Ok(false),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.fronts.clear();
+                    return self.join().map(|()| false);
+                }
+            }
         }
         for (channel, parts) in self.fronts.drain(..) {
             let _ = channel.send(parts);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Stops all loops and waits for them; the first error of one is returned.
