@@ -112,11 +112,11 @@ pub enum Action {
     Persist(Epochs),
     /// Log the transaction of the PROPOSAL or INFORM that is being handled.
     Append(Zxid),
-    /// Cut the log behind this and everything that was made of what is cut, then say `Truncated`. Until then no
-    /// packet of the leader is read.
+    /// Cut the log behind this and everything that was made of what is cut, then say `Truncated`. What was
+    /// appended before is flushed and told first; until `Truncated` no packet of the leader is read.
     Truncate(Zxid),
     /// Read the snapshot of this zxid off the connection, make it durable in place of everything, load it, then say
-    /// `SnapshotLoaded`. Until then no packet of the leader is read. If the connection breaks, `SnapshotAbandoned`.
+    /// `SnapshotLoaded`; what was appended before is told first. Until then no packet of the leader is read. If the connection breaks, `SnapshotAbandoned`.
     ReceiveSnapshot(Link, Zxid),
     /// The reception under way is of no use; say `SnapshotAbandoned`, or `SnapshotLoaded` if it is too late.
     AbandonSnapshot,

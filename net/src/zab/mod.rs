@@ -161,11 +161,9 @@ impl Core {
     fn note(&mut self, event: &Event) {
         match *event {
             Event::Durable(proof) => {
-                // A late word about what was cut off meanwhile says nothing.
-                if proof.get() > self.durable.get() && proof.get() <= self.marks.submitted {
-                    self.durable = proof;
-                    self.marks.durable = proof.get();
-                }
+                assert!(proof.get() <= self.marks.submitted, "{proof:?} of {:?}", self.marks);
+                self.durable = self.durable.max(proof);
+                self.marks.durable = self.durable.get();
             }
             Event::EpochsDurable(proof) => {
                 let (old, new) = (self.epochs.get(), proof.get());

@@ -43,7 +43,7 @@ fn election_converges_and_everybody_delivers_the_same() {
 #[test]
 fn committed_transactions_survive_crashes_partitions_and_lost_connections() {
     let mut paths = BTreeSet::new();
-    seeds(1000..1200, |seed| {
+    seeds(1000..1600, |seed| {
         let mut world = World::new(seed, 3 + 2 * (seed as i64 % 2), 0);
         world.start_all();
         world.run(3000, true);
@@ -58,7 +58,7 @@ fn committed_transactions_survive_crashes_partitions_and_lost_connections() {
 
 #[test]
 fn observers_deliver_what_voters_do_and_count_for_nothing() {
-    seeds(2000..2060, |seed| {
+    seeds(2000..2150, |seed| {
         let mut world = World::new(seed, 3, 2);
         world.start_all();
         world.run(2500, true);
@@ -76,7 +76,7 @@ fn observers_deliver_what_voters_do_and_count_for_nothing() {
 #[test]
 fn learners_taken_for_apache_servers_are_never_cut() {
     let mut paths = BTreeSet::new();
-    seeds(3000..3100, |seed| {
+    seeds(3000..3250, |seed| {
         let mut world = World::new(seed, 3, 1);
         world.apache = world.sids().into_iter().collect();
         world.start_all();
@@ -166,7 +166,7 @@ fn a_wiped_member_comes_back_by_snapshot_while_the_others_are_up() {
 
 #[test]
 fn a_wiped_member_never_helps_to_elect_one_that_lacks_a_committed_transaction() {
-    seeds(8000..8100, |seed| {
+    seeds(8000..8300, |seed| {
         let mut world = World::new(seed, 3, 0);
         world.start_all();
         world.run(200, false);
