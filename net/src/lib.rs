@@ -12,3 +12,4 @@ pub mod config;
 pub mod node;
 pub mod pipeline;
 pub mod wire;
+pub mod zab;

@@ -11,6 +11,12 @@ impl<T: Copy> Durable<T> {
         Durable(value)
     }
 
+    /// For simulators, which are the disk themselves.
+    #[cfg(feature = "simulation")]
+    pub fn assumed(value: T) -> Durable<T> {
+        Durable(value)
+    }
+
     /// What is durable.
     pub fn get(self) -> T {
         self.0

@@ -1,4 +1,4 @@
-//! The messages between clients and this node, as bytes.
+//! The messages between clients and this node, and between servers, as bytes.
 //!
 //! [`request`] and [`multi`] read what clients send: everything borrows from the frame, nothing is allocated, and
 //! a length or count is believed only as far as bytes are there. [`reply`] writes what they get. A frame is an
@@ -6,12 +6,15 @@
 //! (client-protocol reference 1 to 5). This module gives meaning to nothing: no session, no tree, no rule about
 //! paths.
 //!
-//! [`crate::client`] is its caller, and the front loops for the handshake's limits.
+//! [`crate::client`] is its caller, and the front loops for the handshake's limits. [`election`] and [`quorum`] hold
+//! what servers say to each other; the node does not use them yet.
 
 mod code;
+pub mod election;
 pub mod fuzz;
 pub mod multi;
 pub mod op;
+pub mod quorum;
 pub mod reply;
 pub mod request;
 #[cfg(test)]

@@ -1,0 +1,245 @@
+//! Looking for a leader: FastLeaderElection (quorum reference 2.6 to 2.8).
+//!
+//! Everybody announces the best vote it has heard of, until a quorum announces the same one; or it finds that a
+//! quorum already has a leader, and joins. Those who must not help to elect (observers, and members that may have
+//! forgotten something) vote for nobody and can only join. Only `Zab` calls this.
+//!
+//! A member whose directory is empty cannot know whether it is new or wiped. If every other voter shows itself as
+//! empty too, the ensemble is new and it may vote. One word is not enough: a peer may send an old one when a
+//! connection is made anew, before it answers.
+
+use std::collections::BTreeMap;
+
+use ringkeeper_engine::id::{Sid, Zxid};
+use ringkeeper_engine::log::Epochs;
+
+use super::action::Action;
+use super::event::Event;
+use super::quorum::Membership;
+use super::timer::Timer;
+use super::vote::Vote;
+use super::{Core, Next};
+use crate::wire::election::{Notification, State};
+
+/// So often a voter must have shown that it is empty.
+const SHOWN_OFTEN: u32 = 2;
+
+/// A vote as heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    vote: Vote,
+    state: State,
+    version: i32,
+}
+
+impl Heard {
+    /// The rules for counting supporters; the zxid and the round of members of an established ensemble may differ.
+    fn supports(&self, other: &Heard) -> bool {
+        if self.state == State::Looking || other.state == State::Looking {
+            self.vote == other.vote
+        } else if (self.version == 0) != (other.version == 0) {
+            self.vote.leader == other.vote.leader
+        } else {
+            (self.vote.leader, self.vote.peer_epoch) == (other.vote.leader, other.vote.peer_epoch)
+        }
+    }
+}
+
+/// A server that looks for a leader.
+#[derive(Debug)]
+pub(super) struct Looking {
+    proposal: Vote,
+    /// Votes of this round.
+    recv: BTreeMap<Sid, Heard>,
+    /// Words of those who have a leader.
+    settled: BTreeMap<Sid, Heard>,
+    wait_ms: u64,
+    /// How often a voter has shown itself as empty.
+    empty: BTreeMap<Sid, u32>,
+}
+
+impl Looking {
+    /// A new round.
+    pub fn begin(core: &mut Core, out: &mut Vec<Action>) -> (Looking, Next) {
+        core.round += 1;
+        let proposal = own_vote(core);
+        core.vote = proposal;
+        let wait_ms = core.config.announce_ms;
+        let mut looking = Looking {
+            proposal,
+            recv: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            wait_ms,
+            empty: BTreeMap::new(),
+        };
+        core.timers.set(Timer::Announce, core.now + wait_ms);
+        looking.announce(core, out);
+        looking.trust_if_all_are_empty(core, out);
+        let next = looking.decide(core);
+        (looking, next)
+    }
+
+    /// What this server announces.
+    pub fn proposal(&self) -> Vote {
+        self.proposal
+    }
+
+    pub fn handle(&mut self, core: &mut Core, event: &Event, out: &mut Vec<Action>) -> Next {
+        match event {
+            Event::Tick => {
+                if core.timers.take_due(Timer::Announce, core.now) {
+                    self.wait_ms = (self.wait_ms * 2).min(core.config.announce_max_ms);
+                    core.timers.set(Timer::Announce, core.now + self.wait_ms);
+                    self.announce(core, out);
+                }
+                if core.timers.take_due(Timer::Finalize, core.now) {
+                    return finish(core, self.proposal);
+                }
+                Next::Stay
+            }
+            // Now it may vote.
+            Event::EpochsDurable(_) => Next::Look,
+            // Learners of a leader that we have ceased to be, or not become.
+            Event::Learner(link, _) => {
+                out.push(Action::Disconnect(*link));
+                Next::Stay
+            }
+            Event::Submitted(_) => panic!("no leader, yet {event:?}"),
+            _ => Next::Stay,
+        }
+    }
+
+    /// A voter of the ensemble says something.
+    pub fn notified(
+        &mut self,
+        core: &mut Core,
+        from: Sid,
+        said: &Notification,
+        out: &mut Vec<Action>,
+    ) -> Next {
+        if said.state == State::Looking && said.zxid <= Zxid::ZERO && said.peer_epoch == 0 {
+            *self.empty.entry(from).or_default() += 1;
+            self.trust_if_all_are_empty(core, out);
+        } else {
+            self.empty.remove(&from);
+        }
+        if said.state == State::Looking && said.round < core.round {
+            out.push(Action::Notify(from, self.proposal.said_in(State::Looking)));
+        }
+        if !core.config.members.votes(said.leader) {
+            return Next::Stay;
+        }
+        match said.state {
+            State::Looking => self.looking(core, from, said, out),
+            State::Following | State::Leading => self.settled(core, from, said),
+            State::Observing => Next::Stay,
+        }
+    }
+
+    fn looking(&mut self, core: &mut Core, from: Sid, said: &Notification, out: &mut Vec<Action>) -> Next {
+        let untrusted_and_empty = Zxid::from_raw(-1);
+        if !core.trusted_voter() || said.zxid == untrusted_and_empty || said.round < core.round {
+            return Next::Stay;
+        }
+        let vote = Vote::of(said);
+        let members = &core.config.members;
+        if said.round > core.round {
+            core.round = said.round;
+            self.recv.clear();
+            let own = own_vote(core);
+            self.proposal = if vote.better_than(&own, members) { vote } else { own };
+            core.timers.clear(Timer::Finalize);
+            self.announce(core, out);
+        } else if vote.better_than(&self.proposal, members) {
+            self.proposal = vote;
+            core.timers.clear(Timer::Finalize);
+            self.announce(core, out);
+        }
+        self.recv.insert(from, Heard { vote, state: State::Looking, version: said.version });
+        self.decide(core)
+    }
+
+    /// Ends the round if all voters agree; starts or stops the wait for objections if a quorum does.
+    fn decide(&mut self, core: &mut Core) -> Next {
+        if !core.trusted_voter() {
+            return Next::Stay;
+        }
+        let own = Heard { vote: self.proposal, state: State::Looking, version: 2 };
+        let agrees =
+            |sid: Sid| sid == core.config.me || self.recv.get(&sid).is_some_and(|heard| heard.supports(&own));
+        if core.config.members.voters().all(agrees) {
+            return finish(core, self.proposal);
+        }
+        if !core.config.members.is_quorum(agrees) {
+            core.timers.clear(Timer::Finalize);
+        } else if !core.timers.is_set(Timer::Finalize) {
+            core.timers.set(Timer::Finalize, core.now + core.config.finalize_ms);
+        }
+        Next::Stay
+    }
+
+    /// Somebody has a leader: is there a quorum for it, and does it say so itself?
+    fn settled(&mut self, core: &mut Core, from: Sid, said: &Notification) -> Next {
+        let heard = Heard { vote: Vote::of(said), state: said.state, version: said.version };
+        if said.round == core.round && core.trusted_voter() {
+            // Stored without its version, so that within a round only the leader is compared.
+            self.recv.insert(from, Heard { version: 0, ..heard });
+            if joins(core, &self.recv, &heard) {
+                return finish(core, heard.vote);
+            }
+        }
+        self.settled.insert(from, heard);
+        if joins(core, &self.settled, &heard) {
+            core.round = heard.vote.round;
+            return finish(core, heard.vote);
+        }
+        Next::Stay
+    }
+
+    fn announce(&self, core: &Core, out: &mut Vec<Action>) {
+        let said = Vote { round: core.round, ..self.proposal }.said_in(State::Looking);
+        let others = core.config.members.voters().filter(|&sid| sid != core.config.me);
+        out.extend(others.map(|sid| Action::Notify(sid, said)));
+    }
+
+    fn trust_if_all_are_empty(&mut self, core: &mut Core, out: &mut Vec<Action>) {
+        let members: &Membership = &core.config.members;
+        let me = core.config.me;
+        let shown = |sid: Sid| sid == me || self.empty.get(&sid).is_some_and(|&often| often >= SHOWN_OFTEN);
+        if core.fresh
+            && !core.persisting
+            && !core.trusted_voter()
+            && members.votes(me)
+            && members.voters().all(shown)
+        {
+            core.persist(Epochs { nonvoting: false, ..core.epochs.get() }, out);
+        }
+    }
+}
+
+/// Itself; nobody, if it must not help to elect. A fresh member shows that it is empty.
+fn own_vote(core: &Core) -> Vote {
+    if core.trusted_voter() {
+        let peer_epoch = core.epochs.get().current.0.into();
+        Vote { leader: core.config.me, zxid: core.durable.get(), round: core.round, peer_epoch }
+    } else if core.fresh && !core.observes() {
+        Vote { peer_epoch: 0, ..Vote::nobody(core.round) }
+    } else {
+        Vote::nobody(core.round)
+    }
+}
+
+fn joins(core: &Core, heard: &BTreeMap<Sid, Heard>, what: &Heard) -> bool {
+    let leader = what.vote.leader;
+    let led = if leader == core.config.me {
+        core.trusted_voter() && what.vote.round == core.round
+    } else {
+        heard.get(&leader).is_some_and(|leader| leader.state == State::Leading)
+    };
+    led && core.config.members.is_quorum(|sid| heard.get(&sid).is_some_and(|other| other.supports(what)))
+}
+
+fn finish(core: &mut Core, vote: Vote) -> Next {
+    core.vote = vote;
+    if vote.leader == core.config.me { Next::Lead } else { Next::Follow(vote.leader) }
+}

@@ -1,0 +1,206 @@
+//! One test per guarantee of ZAB, over a few hundred seeds of a small world in which everything that may fail does.
+//! `sim` makes the checks while it runs; a test that fails prints its seed.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use ringkeeper_engine::id::{Epoch, Sid, Zxid};
+use ringkeeper_engine::log::Epochs;
+
+use super::sim::{Path, World};
+
+/// Runs `test` with many seeds and says which one failed.
+fn seeds(range: std::ops::Range<u64>, mut test: impl FnMut(u64)) {
+    for seed in range {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+            eprintln!("failed with seed {seed}");
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Steps until `done`, at most so many.
+fn until(world: &mut World, what: &str, mut done: impl FnMut(&World) -> bool) {
+    for _ in 0..40_000 {
+        if done(world) {
+            return;
+        }
+        world.step();
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn election_converges_and_everybody_delivers_the_same() {
+    seeds(0..60, |seed| {
+        let mut world = World::new(seed, 3 + 2 * (seed as i64 % 2), 0);
+        world.start_all();
+        world.run(500, false);
+        assert_eq!(world.leaders.len(), 1, "without a fault there is no second election");
+    });
+}
+
+#[test]
+fn committed_transactions_survive_crashes_partitions_and_lost_connections() {
+    let mut paths = BTreeSet::new();
+    seeds(1000..1600, |seed| {
+        let mut world = World::new(seed, 3 + 2 * (seed as i64 % 2), 0);
+        world.start_all();
+        world.run(3000, true);
+        paths.extend(world.paths.iter().copied());
+    });
+    for path in
+        [Path::Empty, Path::Diff, Path::DiskDiff, Path::Trunc, Path::TruncDiff, Path::Snap, Path::SnapAndMore]
+    {
+        assert!(paths.contains(&path), "no seed took {path:?}");
+    }
+}
+
+#[test]
+fn observers_deliver_what_voters_do_and_count_for_nothing() {
+    seeds(2000..2150, |seed| {
+        let mut world = World::new(seed, 3, 2);
+        world.start_all();
+        world.run(2500, true);
+    });
+    let mut world = World::new(1, 3, 2);
+    for sid in [1, 101, 102] {
+        world.start(Sid(sid));
+    }
+    for _ in 0..5000 {
+        world.step();
+    }
+    assert_eq!(world.leader(), None, "one voter and two observers are no quorum");
+}
+
+#[test]
+fn learners_taken_for_apache_servers_are_never_cut() {
+    let mut paths = BTreeSet::new();
+    seeds(3000..3250, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        world.apache = world.sids().into_iter().collect();
+        world.start_all();
+        world.run(2500, true);
+        paths.extend(world.paths.iter().copied());
+    });
+    assert!(
+        paths.contains(&Path::Merged) && !paths.contains(&Path::Trunc) && !paths.contains(&Path::TruncDiff)
+    );
+}
+
+#[test]
+fn a_follower_with_uncommitted_transactions_is_cut() {
+    seeds(4000..4020, |seed| {
+        let mut world = World::new(seed, 3, 0);
+        world.start_all();
+        until(&mut world, "a leader", |world| world.leader().is_some());
+        let old = world.leader().unwrap();
+        let others: Vec<Sid> = world.sids().into_iter().filter(|&sid| sid != old).collect();
+        for &sid in &others {
+            world.cut.insert((sid.min(old), sid.max(old)));
+        }
+        let lost = world.propose(old);
+        until(&mut world, "durable", |world| world.members[&old].flushed == world.members[&old].log.len());
+        world.crash(old);
+        until(&mut world, "another leader", |world| world.leader().is_some_and(|sid| sid != old));
+        world.heal();
+        assert!(world.members[&old].content().iter().all(|&txn| txn != lost));
+        assert!(world.paths.contains(&Path::Trunc) || world.paths.contains(&Path::TruncDiff));
+    });
+}
+
+#[test]
+fn without_a_quorum_a_leader_steps_down_and_nothing_is_committed() {
+    seeds(5000..5020, |seed| {
+        let mut world = World::new(seed, 5, 0);
+        world.start_all();
+        until(&mut world, "a leader", |world| world.leader().is_some());
+        let leader = world.leader().unwrap();
+        let others: Vec<Sid> = world.sids().into_iter().filter(|&sid| sid != leader).collect();
+        for &sid in &others[..3] {
+            world.crash(sid);
+        }
+        until(&mut world, "stepping down", |world| world.leader().is_none());
+        let agreed = world.agreed.len();
+        for _ in 0..3000 {
+            world.step();
+        }
+        assert_eq!((world.leader(), world.agreed.len()), (None, agreed));
+        world.heal();
+    });
+}
+
+fn wipe(world: &mut World, sid: Sid) {
+    world.crash(sid);
+    let member = world.members.get_mut(&sid).unwrap();
+    (member.base, member.flushed, member.wiped) = ((Zxid::ZERO, Vec::new()), 0, true);
+    member.log.clear();
+    member.epochs = Epochs { accepted: Epoch(0), current: Epoch(0), nonvoting: true };
+}
+
+#[test]
+fn three_empty_members_of_a_new_ensemble_elect() {
+    seeds(6000..6020, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        for sid in world.sids() {
+            wipe(&mut world, sid);
+        }
+        world.start_all();
+        world.run(10, false);
+        assert!(world.members.values().all(|member| !member.epochs.nonvoting));
+    });
+}
+
+#[test]
+fn a_wiped_member_comes_back_by_snapshot_while_the_others_are_up() {
+    seeds(7000..7020, |seed| {
+        let mut world = World::new(seed, 3, 0);
+        world.start_all();
+        world.run(1000, false);
+        wipe(&mut world, Sid(1 + seed as i64 % 3));
+        world.heal();
+        assert!(world.paths.contains(&Path::Snap));
+        assert!(world.members.values().all(|member| !member.epochs.nonvoting));
+    });
+}
+
+#[test]
+fn a_wiped_member_never_helps_to_elect_one_that_lacks_a_committed_transaction() {
+    seeds(8000..8300, |seed| {
+        let mut world = World::new(seed, 3, 0);
+        world.start_all();
+        world.run(200, false);
+        for _ in 0..3 {
+            if world.members.values().all(|member| !member.epochs.nonvoting) {
+                let sid = Sid(1 + world.rng.i64(0..3));
+                wipe(&mut world, sid);
+                let other = Sid(1 + world.rng.i64(0..3));
+                world.crash(other);
+                world.start(sid);
+            }
+            world.run(800, true);
+        }
+    });
+    let mut world = World::new(3, 3, 0);
+    world.start_all();
+    world.run(500, false);
+    world.crash(Sid(3));
+    wipe(&mut world, Sid(2));
+    world.start(Sid(2));
+    for _ in 0..5000 {
+        world.step();
+    }
+    assert_eq!(world.leader(), None, "one that knows and one that forgot");
+    world.heal();
+}
+
+#[test]
+fn a_seed_means_one_history() {
+    let run = || {
+        let mut world = World::new(77, 5, 1);
+        world.start_all();
+        world.run(2000, true);
+        (world.now, world.agreed, world.leaders)
+    };
+    assert_eq!(run(), run());
+}
