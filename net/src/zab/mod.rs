@@ -29,6 +29,8 @@ pub mod quorum;
 mod sim;
 pub mod sync_leader;
 mod sync_learner;
+#[cfg(test)]
+mod tests;
 pub mod timer;
 mod vote;
 
