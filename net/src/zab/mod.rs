@@ -22,6 +22,7 @@ pub mod history;
 mod leading;
 pub mod marks;
 mod observer;
+pub mod packet;
 #[cfg(test)]
 mod paper;
 pub mod quorum;
