@@ -71,3 +71,13 @@ fn properties_of_any_bytes() {
 fn configurations_of_any_bytes() {
     survives(fuzz::CONFIG);
 }
+
+#[test]
+fn election_connections_of_any_bytes() {
+    survives(fuzz::ELECTION);
+}
+
+#[test]
+fn quorum_connections_of_any_bytes() {
+    survives(fuzz::QUORUM);
+}
