@@ -1,5 +1,9 @@
 //! Valid inputs to begin with: what every decoder accepts before something is changed.
 
+use ringkeeper_engine::id::{Epoch, SessionId, Sid, Zxid};
+use ringkeeper_net::wire::election::{Hello, Notification, State};
+use ringkeeper_net::wire::quorum::{self, payload, payload::LearnerInfo};
+
 use crate::wire::{Body, connect_request, op, request};
 
 /// A valid body of every operation that has one.
@@ -74,6 +78,37 @@ pub fn connects() -> Vec<Vec<u8>> {
     let new = connect_request(10_000, 0, &[0; 16]).0;
     let old = new[..new.len() - 1].to_vec();
     vec![new, old, connect_request(10_000, 0x1234_5678, &[7; 16]).0, connect_request(-1, 0, &[]).0]
+}
+
+/// Hellos and notifications.
+pub fn elections() -> Vec<Vec<u8>> {
+    let hello = Hello { sid: Sid(3), addresses: vec![("127.0.0.1".into(), 22223), ("::1".into(), 3888)] };
+    let vote = Notification {
+        state: State::Looking,
+        leader: Sid(1),
+        zxid: Zxid::ZERO,
+        round: 1,
+        peer_epoch: 0,
+        version: 2,
+    };
+    vec![hello.encode(), [vote.encode(b"version=0"), vote.encode(b"")].concat()]
+}
+
+/// A stream of packets with payloads of all kinds.
+pub fn quorums() -> Vec<Vec<u8>> {
+    let mut stream = Vec::new();
+    for observer in [false, true] {
+        let info =
+            LearnerInfo { sid: Sid(1), accepted: Epoch(1), config_version: 0, observer, ours: observer };
+        info.put(&mut stream);
+    }
+    payload::put_leader_info(&mut stream, Epoch(2), true);
+    payload::put_ack_epoch(&mut stream, Zxid::ZERO, Some(Epoch(1)));
+    payload::put_touched(&mut stream, Zxid::ZERO, &[(SessionId(7), 4000)]);
+    payload::put_revalidate(&mut stream, SessionId(7), 4000);
+    quorum::put_request(&mut stream, &[0; 20], &[(b"ip", b"127.0.0.1")]);
+    quorum::put_packet(&mut stream, quorum::kind::INFORM_AND_ACTIVATE, Zxid::ZERO, Some(&[0; 60]));
+    vec![stream]
 }
 
 /// Transactions as the log holds them: header, record, digest.

@@ -43,6 +43,12 @@ pub const CONFIG: Target = Target { name: "config", run: config, corpus: corpus:
 /// The files of a log directory, as a start finds them.
 pub const RECOVER: Target = Target { name: "recover", run: recover, corpus: corpus::directories };
 
+/// What members say on the election port.
+pub const ELECTION: Target = Target { name: "election", run: election, corpus: corpus::elections };
+
+/// What leader and learner say on the quorum port.
+pub const QUORUM: Target = Target { name: "quorum", run: quorum, corpus: corpus::quorums };
+
 /// The decoder with the classic mistake: it believes a length.
 pub const CANARY: Target =
     Target { name: "canary", run: canary, corpus: || vec![b"\0\0\0\x05hello".to_vec()] };
@@ -87,6 +93,16 @@ pub fn recover(bytes: &[u8]) {
 /// See [`CONFIG`].
 pub fn config(bytes: &[u8]) {
     ringkeeper_net::config::fuzz(bytes);
+}
+
+/// See [`ELECTION`].
+pub fn election(bytes: &[u8]) {
+    ringkeeper_net::wire::election::fuzz(bytes);
+}
+
+/// See [`QUORUM`].
+pub fn quorum(bytes: &[u8]) {
+    ringkeeper_net::wire::quorum::fuzz(bytes);
 }
 
 /// See [`CANARY`].

@@ -76,3 +76,13 @@ fn configurations_of_any_bytes() {
 fn log_directories_of_any_bytes() {
     survives(fuzz::RECOVER);
 }
+
+#[test]
+fn election_connections_of_any_bytes() {
+    survives(fuzz::ELECTION);
+}
+
+#[test]
+fn quorum_connections_of_any_bytes() {
+    survives(fuzz::QUORUM);
+}

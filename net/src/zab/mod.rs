@@ -4,7 +4,7 @@
 //! reads no clock and starts no thread; what must be durable before something is said is asked for, and said when
 //! the proof comes back. So a simulator runs exactly this code.
 //!
-//! Where to read: [`election`] finds a leader, `leading` and `following` are the two roles; the leader fixes the
+//! Where to read: `election` finds a leader, `leading` and `following` are the two roles; the leader fixes the
 //! epoch in `discovery`, chooses how each learner is synchronised in [`sync_leader`], and commits in `broadcast`; a
 //! learner takes the leader's history over in `sync_learner` and lives on with it in `following`. `paper.rs` tests
 //! the guarantees.
@@ -22,6 +22,7 @@ pub mod history;
 mod leading;
 pub mod marks;
 mod observer;
+pub mod packet;
 #[cfg(test)]
 mod paper;
 pub mod quorum;
@@ -29,6 +30,8 @@ pub mod quorum;
 mod sim;
 pub mod sync_leader;
 mod sync_learner;
+#[cfg(test)]
+mod tests;
 pub mod timer;
 mod vote;
 

@@ -21,6 +21,12 @@ impl Following {
         let last = core.history.last();
         let untrusted = core.epochs.get().nonvoting;
         match packet {
+            // Nothing has such a zxid; a negative one counts as a very late epoch.
+            FromLeader::Diff(zxid) | FromLeader::Trunc(zxid) | FromLeader::Snap(zxid)
+                if zxid.epoch() > self.epoch =>
+            {
+                return lost(Fault::Gap { got: zxid, last }, out);
+            }
             FromLeader::Snap(zxid) if zxid < last && !untrusted => {
                 self.phase = Phase::Doubting(zxid);
                 core.lent_trust = true;

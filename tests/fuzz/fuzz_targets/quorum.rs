@@ -1,0 +1,4 @@
+//! See `ringkeeper_tests::fuzz::quorum`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ringkeeper_tests::fuzz::quorum(bytes));
