@@ -2,7 +2,7 @@
 //!
 //! A word stands where the length of the first frame of a connection would stand. All words are larger than any
 //! frame may be, so there is no doubt which is which. Front loops ask [`Word::from_bytes`] before they look at a
-//! length; everything after that is decided in [`super::receive`].
+//! length; everything after that is decided by [`super::admit`].
 
 use std::fmt;
 

@@ -3,8 +3,7 @@
 //! Different operations apply different checks and some apply none (client-protocol reference 4.4). Nothing
 //! here looks at the tree.
 
-/// Nodes that can never be deleted: they exist from birth and no transaction made them.
-const SYSTEM: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+use ringkeeper_engine::tree::BUILT_IN;
 
 /// Full validation: the rule for the final path of a create, and for setData, setACL and check.
 ///
@@ -67,7 +66,7 @@ pub fn parent_of(path: &str) -> &str {
 
 /// Whether the node is one of the four that cannot be deleted.
 pub fn is_system(path: &str) -> bool {
-    SYSTEM.contains(&path)
+    BUILT_IN.contains(&path)
 }
 
 /// The one key of a node in the maps kept by path: the root is `""` there, never `/`.

@@ -46,7 +46,6 @@ struct Place {
 }
 
 impl Future {
-    /// A node that is about to be created.
     /// What makes it go away by itself.
     pub fn kind(&self) -> NodeKind {
         NodeKind::of_owner(self.stat.ephemeral_owner)

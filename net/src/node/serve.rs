@@ -102,7 +102,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), Serve
     let mut node = start::start(Plan { config, volume, listener, address }, move || handle.close())?;
     let is_serving = node.wait_until_serving(|| signals.pending().next().is_some())?;
     if !is_serving {
-        // Recovery writes nothing that it would have to finish: the process may end under it.
+        // What recovery writes is safe against an end at any moment: the process may end under it.
         return Ok(());
     }
     started(&serving);
