@@ -99,7 +99,8 @@ pub enum Action {
         /// Up to this one.
         upto: Zxid,
     },
-    /// Leader: send SNAP and a snapshot: the file of `upto`, or a merge up to there, under the zxid `label`.
+    /// Leader: send SNAP and a snapshot of the state at `upto`, under the zxid `label`. `upto` is what was called
+    /// sendable, or the end of the history that the epoch began with.
     SendSnapshot {
         /// To whom.
         link: Link,

@@ -94,12 +94,14 @@ pub enum Event {
     SnapshotMade(Zxid),
     /// The log begins behind this now.
     Purged(Zxid),
-    /// Memory holds the transactions behind the first, and the log is cheaper than the snapshot from the second on.
+    /// How learners could be served now. Told right before anything that can lead to a synchronisation.
     Reach {
         /// See `sync_leader::Facts::window`.
         window: Zxid,
         /// See `sync_leader::Facts::cheap_from`.
         cheap_from: Zxid,
+        /// See `sync_leader::Facts::sendable`.
+        sendable: Zxid,
     },
 }
 

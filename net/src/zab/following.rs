@@ -11,6 +11,7 @@ use super::action::Action;
 use super::event::{Event, FromLeader, Link};
 use super::fault::Fault;
 use super::timer::Timer;
+use super::view::Stretch;
 use super::{Core, Next};
 use crate::wire::quorum::payload::LearnerInfo;
 
@@ -113,6 +114,14 @@ impl Following {
             Event::SnapshotAbandoned => lost(Fault::LeaderGone(self.leader), out),
             Event::Submitted(_) => panic!("no leader, yet {event:?}"),
             _ => Next::Stay,
+        }
+    }
+
+    pub fn stretch(&self) -> Stretch {
+        match self.phase {
+            Phase::Connecting | Phase::Introduced | Phase::Promising => Stretch::Discovery,
+            Phase::Serving => Stretch::Broadcast,
+            _ => Stretch::Synchronization,
         }
     }
 

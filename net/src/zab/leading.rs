@@ -15,6 +15,7 @@ use super::event::{Event, FromLearner, Link};
 use super::fault::Fault;
 use super::sync_leader::{Choice, Facts, Head, choose};
 use super::timer::Timer;
+use super::view::Stretch;
 use super::{Core, Next};
 use crate::wire::quorum::payload::LearnerInfo;
 
@@ -294,7 +295,7 @@ impl Leading {
             history: &core.history,
             initial: self.initial,
             committed: core.marks.committed,
-            snapshot: core.marks.snapshot,
+            sendable: core.sendable,
             window: core.window,
             cheap_from: core.cheap_from,
             force_snapshot: core.config.force_snapshot,
@@ -321,6 +322,14 @@ impl Leading {
         }
         learner.owing_since = Some(core.now);
         out.push(Action::Send(link, ToLearner::NewLeader(self.epoch)));
+    }
+
+    pub fn stretch(&self) -> Stretch {
+        match self.phase {
+            Phase::Discovering | Phase::Promising | Phase::Electing | Phase::Adopting => Stretch::Discovery,
+            Phase::Synchronizing => Stretch::Synchronization,
+            Phase::Established => Stretch::Broadcast,
+        }
     }
 
     pub fn links(&self) -> Vec<Link> {

@@ -33,6 +33,7 @@ mod sync_learner;
 #[cfg(test)]
 mod tests;
 pub mod timer;
+pub mod view;
 mod vote;
 
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
@@ -87,6 +88,7 @@ struct Core {
     marks: Marks,
     window: Zxid,
     cheap_from: Zxid,
+    sendable: Zxid,
     /// The current vote, told to everybody who asks.
     vote: Vote,
     /// The logical clock of elections.
@@ -179,6 +181,7 @@ impl Core {
                 self.cutting = false;
                 self.history.truncate(proof.get());
                 self.marks.truncate(proof.get());
+                self.sendable = self.sendable.min(proof.get());
                 self.durable = proof;
             }
             Event::TruncateImpossible => self.cutting = false,
@@ -186,6 +189,7 @@ impl Core {
                 (self.receiving, self.lent_trust) = (false, false);
                 self.history = History::new(proof.get());
                 self.marks = Marks::at(proof.get());
+                self.sendable = proof.get();
                 self.durable = proof;
             }
             Event::SnapshotAbandoned => self.receiving = false,
@@ -195,7 +199,9 @@ impl Core {
                 self.marks.purged = self.marks.purged.max(upto);
                 self.history.purge(upto);
             }
-            Event::Reach { window, cheap_from } => (self.window, self.cheap_from) = (window, cheap_from),
+            Event::Reach { window, cheap_from, sendable } => {
+                (self.window, self.cheap_from, self.sendable) = (window, cheap_from, sendable);
+            }
             _ => {}
         }
     }
@@ -227,6 +233,7 @@ impl Zab {
             marks,
             window: last,
             cheap_from: Zxid::ZERO,
+            sendable: birth.snapshot,
             vote: Vote::nobody(0),
             round: 0,
             fresh: birth.fresh,

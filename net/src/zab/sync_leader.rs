@@ -25,8 +25,8 @@ pub struct Facts<'a> {
     pub initial: Zxid,
     /// The last transaction that is known to be committed.
     pub committed: Zxid,
-    /// The snapshot that can be sent.
-    pub snapshot: Zxid,
+    /// What a snapshot made now would hold: the tree as it is, at most the end of what is sent as committed.
+    pub sendable: Zxid,
     /// Transactions above this are in memory.
     pub window: Zxid,
     /// Below this the log costs more than the snapshot.
@@ -42,7 +42,7 @@ pub enum Head {
     Diff(Zxid),
     /// Cut everything above.
     Trunc(Zxid),
-    /// The snapshot file, under its own zxid.
+    /// A snapshot of the tree as it is, under its own zxid.
     Snap(Zxid),
     /// The initial history merged into one temporary snapshot, under the first zxid of the epoch.
     Merged(Zxid),
@@ -124,10 +124,10 @@ fn plan(facts: &Facts<'_>, head: Head, after: Zxid, end: Zxid, has: Zxid) -> Pla
 }
 
 fn snapshot(facts: &Facts<'_>, end: Zxid) -> Plan {
-    if !facts.ours && facts.peer_last > facts.snapshot {
+    if !facts.ours && facts.peer_last > facts.sendable {
         return plan(facts, Head::Merged(Zxid::new(facts.epoch, 0)), facts.initial, end, end);
     }
-    plan(facts, Head::Snap(facts.snapshot), facts.snapshot, end, end)
+    plan(facts, Head::Snap(facts.sendable), facts.sendable, end, end)
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
             history,
             initial: z(2, 6),
             committed: z(2, 6),
-            snapshot: z(2, 6),
+            sendable: z(2, 6),
             window: z(1, 1),
             cheap_from: Zxid::ZERO,
             force_snapshot: false,
@@ -206,7 +206,7 @@ mod tests {
     fn two_empty_servers_need_nothing_but_a_diff() {
         let history = History::new(Zxid::ZERO);
         let mut facts = facts(&history, Zxid::ZERO, false);
-        (facts.initial, facts.committed, facts.snapshot) = (Zxid::ZERO, Zxid::ZERO, Zxid::ZERO);
+        (facts.initial, facts.committed, facts.sendable) = (Zxid::ZERO, Zxid::ZERO, Zxid::ZERO);
         let Choice::Go(plan) = choose(&facts) else { panic!("waits") };
         assert_eq!((plan.head, plan.after, plan.end), (Head::Diff(Zxid::ZERO), Zxid::ZERO, Zxid::ZERO));
     }

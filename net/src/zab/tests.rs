@@ -2,6 +2,7 @@ use super::action::{Flow, ToLearner};
 use super::event::{FromLeader, FromLearner, Link};
 use super::fault::Fault;
 use super::sync_leader::Source;
+use super::view::LearnerView;
 use super::*;
 use crate::wire::quorum::payload::LearnerInfo;
 
@@ -236,6 +237,9 @@ fn a_vote_waits_until_everything_logged_is_durable() {
 fn a_commit_needs_a_quorum_and_goes_to_those_who_may_have_it() {
     let mut node = Node::established();
     assert_eq!(node.zab.next_zxid(), Some(z(2, 1)));
+    let shown = LearnerView { link: Link(1), sid: Sid(1), synced: true, observer: false, ours: true };
+    assert_eq!(node.zab.learners(), [shown]);
+    assert_eq!((node.zab.leader(), node.zab.stretch().name()), (Some(Sid(3)), "broadcast"));
     let stream = |link, flow, after, upto| Action::Stream { link: Link(link), flow, after, upto };
     let out = node.feed(Event::Submitted(z(2, 3)));
     assert_eq!(out, [stream(1, Flow::Proposals, z(1, 9), z(2, 3))]);

@@ -35,6 +35,8 @@ pub struct Member {
     /// The snapshot that is read off a connection.
     pub receiving: Option<(Link, Zxid)>,
     pub serving: bool,
+    /// Where the window begins, and from where on the log is cheap.
+    pub reach: (Zxid, Zxid),
 }
 
 impl Member {
@@ -50,6 +52,15 @@ impl Member {
 
     pub fn last(&self) -> Zxid {
         self.log.last().map_or(self.base.0, |txn| txn.0)
+    }
+
+    /// What the tree holds: before it serves, anything that the log has.
+    pub fn tree(&self, rng: &mut fastrand::Rng) -> Zxid {
+        match &self.zab {
+            Some(zab) if self.serving => zab.marks().committed,
+            _ if rng.bool() => self.last(),
+            _ => self.base.0,
+        }
     }
 
     /// How many transactions its clients may see.
@@ -94,7 +105,7 @@ impl Member {
     }
 
     pub fn crash(&mut self, rng: &mut fastrand::Rng) {
-        (self.zab, self.serving, self.receiving) = (None, false, None);
+        (self.zab, self.serving, self.receiving, self.reach) = (None, false, None, Default::default());
         // What the disk was told may have happened, in order, but nobody heard of it.
         let done = rng.usize(0..=self.io.len());
         for io in self.io.drain(..).collect::<Vec<_>>().into_iter().take(done) {

@@ -321,9 +321,8 @@ impl World {
                     if all.is_empty() { Zxid::ZERO } else { all[rng.usize(0..all.len())].0 }
                 };
                 if self.members[&sid].zab.is_some() {
-                    let (window, cheap_from) =
-                        (some(rng, &self.members[&sid]), some(rng, &self.members[&sid]));
-                    self.event(sid, Event::Reach { window, cheap_from }, None);
+                    let reach = (some(rng, &self.members[&sid]), some(rng, &self.members[&sid]));
+                    self.members.get_mut(&sid).unwrap().reach = reach;
                 }
             }
         }

@@ -16,7 +16,11 @@ impl World {
     pub fn event(&mut self, sid: Sid, event: Event, value: Option<u64>) {
         let mut out = Vec::new();
         let now = self.now;
-        self.members.get_mut(&sid).unwrap().zab.as_mut().expect("alive").handle(now, event, &mut out);
+        let member = self.members.get_mut(&sid).unwrap();
+        let ((window, cheap_from), sendable) = (member.reach, member.tree(&mut self.rng));
+        let zab = member.zab.as_mut().expect("alive");
+        zab.handle(now, Event::Reach { window, cheap_from, sendable }, &mut out);
+        zab.handle(now, event, &mut out);
         self.perform(sid, out, value);
     }
 
