@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use super::{
     metrics::Summary,
     text::{Decimal, version},
-    view::NodeView,
+    view::{EnsembleView, NodeView},
 };
 
 /// Counters that nothing here moves.
@@ -122,11 +122,16 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99),
 pub(super) fn write(view: &NodeView<'_>, out: &mut String) -> fmt::Result {
     line(out, "", "version", version())?;
     line(out, "", "server_state", view.mode.name())?;
+    if let Some(ensemble) = &view.ensemble {
+        line(out, "", "peer_state", &ensemble.peer_state)?;
+        members(ensemble, out)?;
+    }
     gauges(view, out)?;
     for (name, value) in view.metrics.counters() {
         line(out, "", name, value)?;
     }
-    for name in IDLE_COUNTERS {
+    let synchronisations = view.ensemble.as_ref().map(|e| e.synchronisations).unwrap_or_default();
+    for name in IDLE_COUNTERS.into_iter().filter(|name| !synchronisations.iter().any(|(it, _)| it == name)) {
         line(out, "", name, 0)?;
     }
     for (name, summary) in view.metrics.summaries() {
@@ -175,6 +180,26 @@ fn gauges(view: &NodeView<'_>, out: &mut String) -> fmt::Result {
     line(out, "", "auth_failed_count", view.auth_failures)?;
     line(out, "", "non_mtls_remote_conn_count", 0)?;
     line(out, "", "non_mtls_local_conn_count", 0)
+}
+
+fn members(ensemble: &EnsembleView, out: &mut String) -> fmt::Result {
+    line(out, "", "quorum_size", ensemble.quorum_size)?;
+    for (name, count) in ensemble.synchronisations {
+        line(out, "", name, count)?;
+    }
+    let Some(leading) = &ensemble.leading else { return Ok(()) };
+    line(out, "", "learners", leading.learners)?;
+    // The name that dashboards of older versions ask for.
+    line(out, "", "followers", leading.learners)?;
+    line(out, "", "synced_followers", leading.synced_followers)?;
+    line(out, "", "synced_non_voting_followers", leading.synced_non_voting_followers)?;
+    line(out, "", "synced_observers", leading.synced_observers)?;
+    line(out, "", "pending_syncs", leading.pending_syncs)?;
+    line(out, "", "leader_uptime", leading.uptime_ms)?;
+    let [last, min, max] = leading.sizes();
+    line(out, "", "last_proposal_size", last)?;
+    line(out, "", "min_proposal_size", min)?;
+    line(out, "", "max_proposal_size", max)
 }
 
 fn observed(name: &str, summary: &Summary, out: &mut String) -> fmt::Result {

@@ -17,7 +17,10 @@ pub use environment::{Environment, file_descriptors};
 pub use metrics::{Counter, Metrics, Observed, Summary};
 pub use render::render;
 pub use text::{EMULATED, version};
-pub use view::{Bucket, Connection, ConnectionSession, DataWatches, Mode, NodeView, Settings};
+pub use view::{
+    Bucket, Connection, ConnectionSession, DataWatches, EnsembleSettings, EnsembleView, LeadingView, Mode,
+    NodeView, Settings,
+};
 pub use word::{Whitelist, Word};
 
 /// What to do with a word.

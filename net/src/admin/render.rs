@@ -89,7 +89,10 @@ fn server(view: &NodeView<'_>, with_clients: bool, out: &mut String) -> fmt::Res
     writeln!(out, "Outstanding: {}", view.outstanding)?;
     writeln!(out, "Zxid: {}", view.zxid)?;
     writeln!(out, "Mode: {}", view.mode.name())?;
-    writeln!(out, "Node count: {}", view.node_count)
+    writeln!(out, "Node count: {}", view.node_count)?;
+    let Some(leading) = view.ensemble.as_ref().and_then(|e| e.leading.as_ref()) else { return Ok(()) };
+    let [last, min, max] = leading.sizes();
+    writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")
 }
 
 /// A connection without the closing parenthesis, which `cons` puts behind the session.
@@ -140,7 +143,13 @@ fn settings(view: &NodeView<'_>, out: &mut String) -> fmt::Result {
     writeln!(out, "minSessionTimeout={}", s.min_session_timeout_ms)?;
     writeln!(out, "maxSessionTimeout={}", s.max_session_timeout_ms)?;
     writeln!(out, "clientPortListenBacklog={}", s.listen_backlog.map_or(-1, i64::from))?;
-    writeln!(out, "serverId=0")
+    let Some(ensemble) = &s.ensemble else { return writeln!(out, "serverId=0") };
+    writeln!(out, "serverId={}", ensemble.server_id)?;
+    writeln!(out, "initLimit={}\nsyncLimit={}", ensemble.init_limit, ensemble.sync_limit)?;
+    let (election, quorum) = ensemble.ports;
+    writeln!(out, "electionAlg=3\nelectionPort={election}\nquorumPort={quorum}")?;
+    writeln!(out, "peerType={}", u8::from(ensemble.observer))?;
+    write!(out, "membership: \n{}", ensemble.members)
 }
 
 fn environment(view: &NodeView<'_>, out: &mut String) -> fmt::Result {

@@ -5,10 +5,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::id::{SessionId, Sid, Zxid};
 
 use super::{Environment, Metrics};
-use crate::config::Config;
+use crate::config::{Config, Role};
 
 /// Everything at one moment.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct NodeView<'a> {
     pub serving: bool,
     /// What the node is.
     pub mode: Mode,
+    /// What a member of an ensemble has to show.
+    pub ensemble: Option<EnsembleView>,
     /// The last transaction in the tree.
     pub zxid: Zxid,
     /// Nodes in the tree. The reference counts the root twice: 5 in a fresh tree.
@@ -96,6 +98,45 @@ impl Mode {
             Mode::Observer => "observer",
             Mode::ReadOnly => "read-only",
         }
+    }
+}
+
+/// A member of an ensemble, for `srvr` and `mntr`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnsembleView {
+    /// State and phase, for example `leading - broadcast`.
+    pub peer_state: String,
+    /// How many vote.
+    pub quorum_size: u64,
+    /// Of a leader.
+    pub leading: Option<LeadingView>,
+    /// Learners that were sent transactions, a snapshot, or told to cut their log; snapshots taken from leaders.
+    pub synchronisations: [(&'static str, u64); 4],
+}
+
+/// What only a leader has to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeadingView {
+    /// Those connected, synchronised or not.
+    pub learners: u64,
+    /// Voters that have its history.
+    pub synced_followers: u64,
+    /// The same without a vote, that follow as voters do.
+    pub synced_non_voting_followers: u64,
+    /// Observers that have its history.
+    pub synced_observers: u64,
+    /// Syncs of clients that wait for a commit.
+    pub pending_syncs: u64,
+    /// Milliseconds since it leads.
+    pub uptime_ms: u64,
+    /// Bytes of the last, the smallest and the largest proposal; `None` before the first.
+    pub proposal_sizes: Option<[u64; 3]>,
+}
+
+impl LeadingView {
+    /// As the words print them: -1 before the first.
+    pub fn sizes(&self) -> [i64; 3] {
+        self.proposal_sizes.map_or([-1; 3], |sizes| sizes.map(|size| size.try_into().unwrap_or(i64::MAX)))
     }
 }
 
@@ -182,6 +223,25 @@ pub struct Settings {
     pub max_session_timeout_ms: i32,
     /// `None` = the system's default.
     pub listen_backlog: Option<u32>,
+    /// What `conf` shows of a member of an ensemble.
+    pub ensemble: Option<EnsembleSettings>,
+}
+
+/// The part of an ensemble's configuration that `conf` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnsembleSettings {
+    /// Own number.
+    pub server_id: Sid,
+    /// In ticks.
+    pub init_limit: u32,
+    /// In ticks.
+    pub sync_limit: u32,
+    /// Own ports of election and quorum.
+    pub ports: (u16, u16),
+    /// It has no vote.
+    pub observer: bool,
+    /// The members as text.
+    pub members: String,
 }
 
 impl Settings {
@@ -197,6 +257,17 @@ impl Settings {
             min_session_timeout_ms: config.min_session_timeout_ms,
             max_session_timeout_ms: config.max_session_timeout_ms,
             listen_backlog: config.listen_backlog,
+            ensemble: config.ensemble.as_ref().map(|ensemble| {
+                let own = ensemble.own();
+                EnsembleSettings {
+                    server_id: ensemble.me,
+                    init_limit: ensemble.init_limit,
+                    sync_limit: ensemble.sync_limit,
+                    ports: (own.election_port, own.quorum_port),
+                    observer: own.role == Role::Observer,
+                    members: ensemble.config_text.clone(),
+                }
+            }),
         }
     }
 }
@@ -207,6 +278,7 @@ impl<'a> NodeView<'a> {
         NodeView {
             serving: true,
             mode: Mode::Standalone,
+            ensemble: None,
             zxid: Zxid::ZERO,
             node_count: 5,
             data_size: 44,

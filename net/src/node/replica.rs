@@ -1,23 +1,23 @@
 //! The replica: everything with a single writer, as the loop that owns it drives it.
 //!
-//! It joins the client service, the log and the housekeeper's reports. What it must never do: wait for anything
-//! but its own ring, or apply (and so answer) a write that the log has not called durable.
+//! It carries a [`Member`]: gives it what the ring and the housekeeper report, and does what it asks of the log's
+//! files and of the connections to other members. It must never wait for anything but its own ring.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
-use ringkeeper_engine::log::{Log, LogError, Space};
-use ringkeeper_engine::txn::TxnError;
+use ringkeeper_engine::id::{Sid, Zxid};
+use ringkeeper_engine::io::{Completion, Ring};
+use ringkeeper_engine::log::Space;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
 use super::words::Words;
 use crate::admin::Observed;
-use crate::client::{Admission, FromFront, Now, Outbox, Proposer, Service};
-
-/// Transactions waiting for the disk above which no more requests are read, in bytes.
-const BACKLOG: usize = 8 << 20;
+use crate::client::{FromFront, Now, Outbox};
+use crate::member::{Fatal, Member, Request};
+use crate::peer::{Chunk, PeerHandler, Peers};
+use crate::wire::election::Notification;
+use crate::zab::event::Link;
 
 /// Milliseconds before another segment is asked for when one could not be made.
 const SEGMENT_RETRY_MS: u64 = 1000;
@@ -25,35 +25,15 @@ const SEGMENT_RETRY_MS: u64 = 1000;
 /// Milliseconds after an overload during which no session expires.
 const EXPIRY_GRACE_MS: u64 = 2000;
 
-/// What ends a node.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The log can no longer be trusted to keep what it is given.
-    #[error("the log has failed, nothing more will be acknowledged: {0}")]
-    Log(#[from] LogError),
-    /// A transaction came back from our own log unreadable.
-    #[error("applying transaction {zxid}: {source}")]
-    Apply {
-        /// Which.
-        zxid: Zxid,
-        /// What is wrong with it.
-        source: TxnError,
-    },
-    /// The ring is unusable.
-    #[error("the io_uring of a core loop has failed: {0}")]
-    Ring(std::io::Error),
-}
-
-/// Log, service and what lies between them.
+/// A member, its files and its connections.
 #[derive(Debug)]
 pub struct Replica {
-    service: Service,
-    proposals: Proposals,
+    member: Member,
+    /// Connections to other members; a node that stands alone has none.
+    peers: Option<Peers>,
+    requests: Vec<Request>,
     housekeeper: Housekeeper,
-    volume: FsVolume,
     words: Words,
-    now: Now,
-    done: Vec<WriteDone>,
     /// Batches handed to the disk: their last transaction, and when, in microseconds.
     sealed: VecDeque<(Zxid, u64)>,
     /// The last transaction of the batch that was measured last.
@@ -74,55 +54,65 @@ pub struct Replica {
     ask_again_at: Option<u64>,
 }
 
-/// The log as the service sees it.
-#[derive(Debug)]
-struct Proposals {
-    log: Log,
-    /// Bytes appended and not yet durable.
-    backlog: usize,
-    /// A refusal of the log, which ends the node at the end of the event that met it.
-    refused: Option<LogError>,
+/// The member, as its connections see it.
+struct Handler<'a, O> {
+    member: &'a mut Member,
+    out: &'a mut O,
 }
 
-impl Proposer for Proposals {
-    fn propose(&mut self, zxid: Zxid, encode: &mut dyn FnMut(&mut Vec<u8>)) {
-        let mut len = 0;
-        let appended = self.log.append(zxid, |out| {
-            let before = out.len();
-            encode(out);
-            len = out.len() - before;
-        });
-        match appended {
-            Ok(_) => self.backlog += len,
-            // The zxid is spoken for: nothing that follows could be told apart from a hole.
-            Err(error) => self.refused = self.refused.take().or(Some(error)),
-        }
+impl<O: Outbox> PeerHandler for Handler<'_, O> {
+    fn notified(&mut self, from: Sid, notification: &Notification) {
+        self.member.notified(from, *notification, self.out);
+    }
+
+    fn connected(&mut self, link: Link) {
+        self.member.connected(link, self.out);
+    }
+
+    fn connect_failed(&mut self, _leader: Sid) {
+        self.member.connect_failed(self.out);
+    }
+
+    fn accepted(&mut self, link: Link) {
+        self.member.accepted(link);
+    }
+
+    fn received(&mut self, link: Link, bytes: &[u8]) {
+        self.member.received(link, bytes, self.out);
+    }
+
+    fn closed(&mut self, link: Link) {
+        self.member.closed(link, self.out);
+    }
+
+    fn next_chunk(&mut self, link: Link) -> Option<Chunk> {
+        self.member.next_chunk(link)
+    }
+
+    fn reads(&self, link: Link) -> bool {
+        self.member.reads(link)
     }
 }
 
 impl Replica {
-    /// A replica over a recovered service and log.
+    /// A replica over a recovered member.
     pub fn new(
-        service: Service,
-        log: Log,
-        volume: FsVolume,
+        member: Member,
+        peers: Option<Peers>,
         housekeeper: Housekeeper,
         words: Words,
         fsync_warning: Duration,
-        now: Now,
     ) -> Replica {
-        let timed = log.durable().get();
+        let timed = member.log().durable().get();
         Replica {
-            service,
-            proposals: Proposals { log, backlog: 0, refused: None },
+            member,
+            peers,
+            requests: Vec::new(),
             housekeeper,
-            volume,
             words,
             sealed: VecDeque::new(),
             timed,
             fsync_warning,
-            now,
-            done: Vec::new(),
             log_deadline: None,
             expiry_from: 0,
             ending: false,
@@ -134,7 +124,7 @@ impl Replica {
 
     /// The time of this turn.
     pub fn now(&self) -> Now {
-        self.now
+        self.member.now()
     }
 
     /// The node ends: requests that come now are left unread, so that what was taken can be settled.
@@ -144,83 +134,77 @@ impl Replica {
 
     /// Begins a turn.
     pub fn begin(&mut self, now: Now) {
-        self.now = now;
+        self.member.begin(now);
     }
 
-    /// Whether requests should wait until the disk or the housekeeper has caught up.
+    /// Whether requests should wait until the disk, the housekeeper or the leader has caught up.
     pub fn is_overloaded(&self) -> bool {
-        self.proposals.backlog > BACKLOG || self.awaits_segment || self.ending
+        self.member.is_overloaded() || self.awaits_segment || self.ending
     }
 
     /// Takes in what a front reports.
     pub fn event(&mut self, event: FromFront<'_>, out: &mut impl Outbox) {
-        self.service.handle(self.now, event, out, &mut self.proposals);
+        self.member.client(event, out);
         if let FromFront::Word { conn, word, arg } = event {
-            let text = self.words.answer(self.now, word, arg, &mut self.service);
-            self.service.answer_word(conn, &text, out);
+            let status = self.member.status();
+            let now = self.member.now();
+            let text = self.words.answer(now, word, arg, status.as_ref(), self.member.service_mut());
+            self.member.service_mut().answer_word(conn, &text, out);
         }
     }
 
-    /// Takes in what disk, housekeeper and time have brought: applies what is durable and answers it. The ring's
+    /// Whether a completion concerns a connection to another member.
+    pub fn is_of_peers(&self, completion: &Completion<'_>) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.owns(completion))
+    }
+
+    /// Takes in what happened to a connection to another member.
+    pub fn peer_event(&mut self, completion: Completion<'_>, out: &mut impl Outbox) {
+        let now_ms = self.now().mono_ms;
+        if let Some(peers) = &mut self.peers {
+            peers.completion(completion, now_ms, &mut Handler { member: &mut self.member, out });
+        }
+    }
+
+    /// Takes in what disk, housekeeper and time have brought: applies what is committed and answers it. The ring's
     /// completions have been taken before.
     pub fn settle(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
         self.housekeeping();
-        let mut done = std::mem::take(&mut self.done);
-        ring.reap(&mut done);
-        let mut durable = None;
-        for write in done.drain(..) {
-            durable = self.proposals.log.on_done(write)?.or(durable);
-        }
-        self.done = done;
-        if let Some(durable) = durable {
-            while let Some((zxid, payload)) = self.proposals.log.next_durable() {
-                self.proposals.backlog -= payload.len();
-                self.service
-                    .committed(self.now, zxid, payload, out)
-                    .map_err(|source| Fatal::Apply { zxid, source })?;
-            }
-            self.proposals.log.release(durable.get());
+        self.member.settle(ring, out)?;
+        if let Some(durable) = self.member.take_durable() {
             self.time_batches(durable.get());
         }
-        self.service.resume_held(self.now, out);
+        let now_ms = self.now().mono_ms;
         if self.is_overloaded() {
             // Pings may lie unread: nobody's silence counts until they had time to be heard.
-            self.expiry_from = self.now.mono_ms + EXPIRY_GRACE_MS;
+            self.expiry_from = now_ms + EXPIRY_GRACE_MS;
         }
-        if self.service.next_deadline().is_some_and(|at| at.max(self.expiry_from) <= self.now.mono_ms) {
-            self.service.tick(self.now, out, &mut self.proposals);
+        if self.member.service().next_deadline().is_some_and(|at| at.max(self.expiry_from) <= now_ms) {
+            self.member.tick_clients(out);
         }
         Ok(())
     }
 
-    /// Hands what was proposed to the disk, at the end of a turn.
-    pub fn seal(&mut self, ring: &mut Ring) -> Result<(), Fatal> {
-        if let Some(error) = self.proposals.refused.take() {
-            return Err(error.into());
-        }
-        let log = &mut self.proposals.log;
-        log.seal(ring)?;
+    /// Hands what was proposed to the followers and to the disk, at the end of a turn.
+    pub fn seal(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
+        self.log_deadline = self.member.seal(ring, out)?;
+        self.talk(ring, out);
+        let log = self.member.log();
         let sealed = log.sealed();
         if self.sealed.back().map_or(log.durable().get(), |last| last.0) < sealed {
-            self.sealed.push_back((sealed, self.now.mono_us));
+            self.sealed.push_back((sealed, self.now().mono_us));
         }
-        self.log_deadline = log.tick(self.now.mono_ms, ring)?;
-        // Only a segment that cannot be made is a reason to refuse. One that is being made is worth a wait: nothing
-        // more is read until it is there.
-        let space = log.space();
-        let admission = match space {
-            Space::Reserve if self.no_segments => Admission::SessionsOnly,
-            Space::None if self.no_segments => Admission::Closed,
-            _ => Admission::Open,
-        };
-        self.service.set_write_admission(admission);
+        let (space, has_spare) = (log.space(), log.has_spare());
+        self.member.set_write_admission(space, self.no_segments);
         self.awaits_segment = space != Space::Ok && !self.no_segments;
-        self.housekeeper.set_hurry(!log.has_spare());
+        self.housekeeper.set_hurry(!has_spare);
+        let now_ms = self.now().mono_ms;
+        let log = self.member.log_mut();
         // What failed for want of space is first of all for removal, so that a retry has a chance.
         while let Some(name) = log.removal_wanted() {
             self.housekeeper.ask(Chore::Remove(name));
         }
-        let _ = self.ask_again_at.take_if(|at| *at <= self.now.mono_ms);
+        let _ = self.ask_again_at.take_if(|at| *at <= now_ms);
         while self.ask_again_at.is_none()
             && let Some(wanted) = log.segment_wanted()
         {
@@ -233,14 +217,36 @@ impl Replica {
         Ok(())
     }
 
+    /// Does what the member wants of its connections.
+    fn talk(&mut self, ring: &mut Ring, out: &mut impl Outbox) {
+        let Some(peers) = &mut self.peers else { return };
+        self.member.take_requests(&mut self.requests);
+        for request in self.requests.drain(..) {
+            match request {
+                Request::Notify(to, notification) => peers.notify(to, notification),
+                Request::Connect(to) => peers.connect(to),
+                Request::Close(link) => peers.close(link),
+            }
+        }
+        peers.set_leading(self.member.leads());
+        let now_ms = self.member.now().mono_ms;
+        peers.turn(ring, now_ms, &mut Handler { member: &mut self.member, out });
+    }
+
     /// Measures how long the batches up to `durable` took.
     fn time_batches(&mut self, durable: Zxid) {
         while let Some((last, at)) = self.sealed.pop_front_if(|(last, _)| *last <= durable) {
-            // Consecutive in a standalone node.
-            let transactions = last.raw() - std::mem::replace(&mut self.timed, last).raw();
-            self.service.metrics.record(Observed::BatchSize, transactions.unsigned_abs());
-            let took_us = self.now.mono_us.saturating_sub(at);
-            self.service.metrics.record(Observed::FsyncTime, took_us);
+            let before = std::mem::replace(&mut self.timed, last);
+            // Within an epoch, and in a node that stands alone, they are consecutive.
+            let transactions = if before.epoch() == last.epoch() {
+                last.raw().abs_diff(before.raw())
+            } else {
+                u64::from(last.counter())
+            };
+            let took_us = self.now().mono_us.saturating_sub(at);
+            let metrics = &mut self.member.service_mut().metrics;
+            metrics.record(Observed::BatchSize, transactions);
+            metrics.record(Observed::FsyncTime, took_us);
             if u128::from(took_us) > self.fsync_warning.as_micros() {
                 tracing::warn!(took_ms = took_us / 1000, "a log write took long to become durable");
             }
@@ -251,14 +257,14 @@ impl Replica {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
                 Report::Prepared(name) => {
-                    self.proposals.log.segment_prepared(&name);
+                    self.member.log_mut().segment_prepared(&name);
                     self.no_segments = false;
                 }
                 Report::Failed(name, text) => {
                     tracing::error!("no new log segment, trying again in {SEGMENT_RETRY_MS} ms: {text}");
-                    self.proposals.log.segment_failed(&name);
+                    self.member.log_mut().segment_failed(&name);
                     self.no_segments = true;
-                    self.ask_again_at = Some(self.now.mono_ms + SEGMENT_RETRY_MS);
+                    self.ask_again_at = Some(self.now().mono_ms + SEGMENT_RETRY_MS);
                 }
                 Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
             }
@@ -267,18 +273,20 @@ impl Replica {
 
     /// When the loop must turn at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
-        let service = self.service.next_deadline().map(|at| at.max(self.expiry_from));
-        [service, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
+        let service = self.member.service().next_deadline().map(|at| at.max(self.expiry_from));
+        let peers = self.peers.as_ref().and_then(Peers::next_deadline);
+        let member = self.member.next_deadline();
+        [service, peers, member, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
     /// Whether everything proposed is durable and answered.
     pub fn is_settled(&self) -> bool {
-        self.proposals.log.is_idle()
+        self.member.is_settled()
     }
 
     /// Ends the log in good order.
     pub fn close(self) -> Result<(), Fatal> {
         drop(self.housekeeper);
-        self.proposals.log.close(&self.volume).map_err(Fatal::Log)
+        self.member.close_log()
     }
 }

@@ -10,10 +10,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::bind::bind;
-use super::replica::Fatal;
 use super::start::{self, Plan};
 use crate::cli::Exit;
 use crate::config::Config;
+use crate::member::Fatal;
 
 /// Why a node did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,9 @@ use super::clock::{Clock, sleep_until};
 use super::front::{Front, Upstream};
 use super::listening::Listening;
 use super::output::Outputs;
-use super::replica::{Fatal, Replica};
+use super::replica::Replica;
 use crate::client::FromFront;
+use crate::member::Fatal;
 
 /// The loop and everything it owns.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ impl SingleLoop {
         let now = clock.now();
         replica.begin(now);
         while let Some(completion) = ring.next_completion() {
+            if replica.is_of_peers(&completion) {
+                replica.peer_event(completion, &mut front.outputs);
+                continue;
+            }
             let up = &mut Direct(replica);
             match completion {
                 Completion::Received { socket, data } => front.received(socket, data, up),
@@ -78,14 +83,14 @@ impl SingleLoop {
                 Completion::Accepted { socket, peer, .. } => front.accepted(ring, socket, peer, up),
                 Completion::ReceiveEnded { socket, .. } => front.receive_ended(ring, socket, up),
                 Completion::AcceptFailed { error, .. } => listening.failed(now.mono_ms, &error),
-                Completion::Closed { .. } | Completion::Woken => {}
+                _ => {}
             }
         }
         listening.retry(ring, now.mono_ms);
         replica.settle(ring, &mut front.outputs)?;
         front.expire(ring, now.mono_ms, &mut Direct(replica));
         front.resume(ring, &mut Direct(replica));
-        replica.seal(ring)?;
+        replica.seal(ring, &mut front.outputs)?;
         front.flush(ring, now.mono_ms, &mut Direct(replica));
         Ok(())
     }

@@ -11,7 +11,8 @@ use super::clock::{Clock, sleep_until};
 use super::front::Front;
 use super::link::{Bell, ToFronts, ToReplica, take_answers, take_event};
 use super::listening::Listening;
-use super::replica::{Fatal, Replica};
+use super::replica::Replica;
+use crate::member::Fatal;
 use crate::pipeline::PipeReader;
 
 /// Events taken from one front before the next has its turn.
@@ -72,7 +73,7 @@ impl FrontLoop {
                 Completion::Accepted { socket, peer, .. } => front.accepted(ring, socket, peer, up),
                 Completion::ReceiveEnded { socket, .. } => front.receive_ended(ring, socket, up),
                 Completion::AcceptFailed { error, .. } => listening.failed(now_ms, &error),
-                Completion::Closed { .. } | Completion::Woken => {}
+                _ => {}
             }
         }
         listening.retry(ring, now_ms);
@@ -134,7 +135,11 @@ impl ReplicaLoop {
         ring.submit_and_wait(sleep).map_err(Fatal::Ring)?;
         bell.awake();
         replica.begin(clock.now());
-        while ring.next_completion().is_some() {}
+        while let Some(completion) = ring.next_completion() {
+            if replica.is_of_peers(&completion) {
+                replica.peer_event(completion, fronts);
+            }
+        }
         for (index, pipe) in events.iter_mut().enumerate() {
             for _ in 0..EVENTS_PER_FRONT {
                 let front = index as u16;
@@ -147,7 +152,7 @@ impl ReplicaLoop {
             }
         }
         replica.settle(ring, fronts)?;
-        replica.seal(ring)?;
+        replica.seal(ring, fronts)?;
         fronts.flush();
         Ok(())
     }

@@ -6,15 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringkeeper_engine::id::SessionId;
+use ringkeeper_engine::id::{Epoch, SessionId, Sid};
 
 use super::front::Census;
 use crate::admin::{
-    self, Admission, Bucket, Connection, ConnectionSession, Counter, DataWatches, Effect, Environment,
-    NodeView, Settings, Whitelist, Word,
+    self, Admission, Bucket, Connection, ConnectionSession, Counter, DataWatches, Effect, EnsembleView,
+    Environment, LeadingView, Mode, NodeView, Settings, Whitelist, Word,
 };
-use crate::client::{ConnView, Now, Service, mode};
+use crate::client::{self, ConnView, Now, Service};
+use crate::member::Status;
+use crate::wire::election::State;
 use crate::wire::op;
+use crate::zab::view::LearnerView;
 
 /// What words need beside the service.
 #[derive(Debug)]
@@ -26,12 +29,22 @@ pub struct Words {
     directories: [PathBuf; 2],
     trace_mask: i64,
     started_ms: u64,
+    /// Those who vote.
+    voters: Vec<Sid>,
+    /// The epoch that is served, if clients are.
+    phase: Option<Epoch>,
     census: Arc<Census>,
 }
 
 impl Words {
     /// Words of a node that serves from `now` on.
-    pub fn new(allowed: Whitelist, settings: Settings, census: Arc<Census>, now: Now) -> Words {
+    pub fn new(
+        allowed: Whitelist,
+        settings: Settings,
+        voters: Vec<Sid>,
+        census: Arc<Census>,
+        now: Now,
+    ) -> Words {
         Words {
             allowed,
             directories: [settings.data_dir.clone(), settings.data_log_dir.clone()],
@@ -39,12 +52,22 @@ impl Words {
             environment: Environment::gather(),
             trace_mask: 306,
             started_ms: now.mono_ms,
+            voters,
+            phase: None,
             census,
         }
     }
 
     /// The answer to a word; empty means: close without one.
-    pub fn answer(&mut self, now: Now, bytes: [u8; 4], argument: &[u8], service: &mut Service) -> Vec<u8> {
+    pub fn answer(
+        &mut self,
+        now: Now,
+        bytes: [u8; 4],
+        argument: &[u8],
+        status: Option<&Status>,
+        service: &mut Service,
+    ) -> Vec<u8> {
+        self.note_phase(now, status);
         let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
         service.metrics.add(Counter::ConnectionsRejected, self.census.take_rejected());
         match admin::admit(word, self.allowed) {
@@ -59,10 +82,55 @@ impl Words {
             Effect::SetTraceMask(mask) => self.trace_mask = mask,
             Effect::Incomplete => return Vec::new(),
         }
-        admin::render(word, &self.view(now, word, service))
+        admin::render(word, &self.view(now, word, status, service))
     }
 
-    fn view<'a>(&self, now: Now, word: Word, service: &'a Service) -> NodeView<'a> {
+    /// The uptime of a member begins anew with every leader.
+    fn note_phase(&mut self, now: Now, status: Option<&Status>) {
+        let Some(status) = status else { return };
+        let phase = status.serving.then_some(status.epoch);
+        if self.phase != phase {
+            (self.phase, self.started_ms) = (phase, now.mono_ms);
+        }
+    }
+
+    fn show_member(&self, now: Now, status: &Status, service: &Service, view: &mut NodeView<'_>) {
+        let (mode, state) = mode(status, service);
+        (view.mode, view.serving) = (mode, status.serving || mode == Mode::ReadOnly);
+        let synced = |observer: bool, votes: bool| {
+            let counted = |it: &&LearnerView| {
+                it.synced && it.observer == observer && self.voters.contains(&it.sid) == votes
+            };
+            status.learners.iter().filter(counted).count() as u64
+        };
+        view.ensemble = Some(EnsembleView {
+            peer_state: format!("{state} - {}", status.stretch.name()),
+            quorum_size: self.voters.len() as u64,
+            leading: (status.state == State::Leading).then(|| LeadingView {
+                learners: status.learners.len() as u64,
+                synced_followers: synced(false, true),
+                synced_non_voting_followers: synced(false, false),
+                synced_observers: synced(true, false) + synced(true, true),
+                pending_syncs: service.pending_syncs() as u64,
+                uptime_ms: now.mono_ms - self.started_ms,
+                proposal_sizes: status.proposal_sizes,
+            }),
+            synchronisations: [
+                ("diff_count", status.diffs_sent),
+                ("snap_count", status.snaps_sent),
+                ("trunc_count", status.truncs_sent),
+                ("snap_received_count", status.snaps_taken),
+            ],
+        });
+    }
+
+    fn view<'a>(
+        &self,
+        now: Now,
+        word: Word,
+        status: Option<&Status>,
+        service: &'a Service,
+    ) -> NodeView<'a> {
         let stats = service.stats();
         let mut view = NodeView::new(&service.metrics, self.settings.clone());
         view.zxid = stats.last_zxid;
@@ -79,6 +147,9 @@ impl Words {
         view.response_sizes = stats.counters.response_size.map(|(last, min, max)| [last, min, max]);
         view.auth_failures = stats.counters.auth_failed;
         view.trace_mask = self.trace_mask;
+        if let Some(status) = status {
+            self.show_member(now, status, service, &mut view);
+        }
         match word {
             Word::Mntr => view.descriptors = admin::file_descriptors(),
             Word::Conf | Word::Dirs => {
@@ -105,6 +176,17 @@ impl Words {
             _ => {}
         }
         view
+    }
+}
+
+/// What `srvr` calls a member, and the name of its state in `mntr`.
+fn mode(status: &Status, service: &Service) -> (Mode, &'static str) {
+    match status.state {
+        State::Following => (Mode::Follower, "following"),
+        State::Leading => (Mode::Leader, "leading"),
+        State::Observing => (Mode::Observer, "observing"),
+        State::Looking if service.serves_read_only() => (Mode::ReadOnly, "looking"),
+        State::Looking => (Mode::Follower, "looking"),
     }
 }
 
@@ -157,7 +239,7 @@ fn ephemerals(service: &Service) -> Vec<(SessionId, Vec<String>)> {
 /// Paths with a data watch, by session.
 fn watched(service: &Service) -> Vec<(SessionId, Vec<String>)> {
     let mut watched: Vec<(SessionId, Vec<String>)> = Vec::new();
-    for (session, path, _) in service.watches().filter(|&(_, _, modes)| modes & mode::DATA_TABLE != 0) {
+    for (session, path, _) in service.watches().filter(|&(_, _, modes)| modes & client::mode::DATA_TABLE != 0) {
         match watched.last_mut().filter(|(last, _)| *last == session) {
             Some((_, paths)) => paths.push(path.to_owned()),
             None => watched.push((session, vec![path.to_owned()])),

@@ -1,0 +1,205 @@
+//! The quorum connections of a member: what was received and is no whole packet yet, and what waits to be sent.
+//!
+//! A connection that was accepted is a stranger until the protocol core has taken its first packet: until then it may
+//! send little and has little time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringkeeper_engine::id::{Sid, Zxid};
+use ringkeeper_engine::io::Volume;
+use ringkeeper_engine::log::{Cursor, Log, LogError};
+
+use super::queue::{Each, Queue, encode_live};
+use crate::peer::Chunk;
+use crate::wire::quorum::Decoder;
+use crate::zab::event::Link;
+
+/// Longest first packet of a stranger, in bytes of data.
+const STRANGER_LIMIT: usize = 1024;
+/// Milliseconds a stranger has to say who it is.
+const STRANGER_MS: u64 = 5000;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Lent out while packets are taken from it.
+    pub decoder: Option<Decoder>,
+    pub queue: Queue,
+    /// Who it is, if we lead and it has said so.
+    pub learner: Option<Sid>,
+    /// We connected, to a leader.
+    pub to_leader: bool,
+    /// A stranger is cut off then.
+    deadline: Option<u64>,
+    /// How the learner is being synchronised, for the log file.
+    pub sync: Synchronisation,
+}
+
+/// How a learner was brought to the leader's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Synchronisation {
+    pub diff: bool,
+    pub trunc: bool,
+    pub snap: bool,
+    /// Transactions followed, from disk or not.
+    pub followed: Option<&'static str>,
+}
+
+impl Synchronisation {
+    /// In the words of the log file and the counters.
+    pub fn method(self) -> &'static str {
+        match self {
+            Synchronisation { snap: true, .. } => "snap",
+            Synchronisation { trunc: true, followed: Some(_), .. } => "trunc+diff",
+            Synchronisation { trunc: true, .. } => "trunc",
+            _ => "diff",
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Links {
+    map: BTreeMap<Link, Connection>,
+    /// Longest packet of those who are known, in bytes of data.
+    limit: usize,
+    /// The range that was encoded last, for the next follower that wants the same.
+    last: Option<(Each, Zxid, Zxid, Arc<Vec<u8>>)>,
+    /// Behind the last live proposal, so that it need not be looked for.
+    live: Option<(Zxid, Cursor)>,
+}
+
+impl Links {
+    /// No connections yet. `limit` is the longest packet that is taken, in bytes of data.
+    pub fn new(limit: usize) -> Links {
+        Links { map: BTreeMap::new(), limit, last: None, live: None }
+    }
+
+    /// A connection that we made, to a leader.
+    pub fn connected(&mut self, link: Link) {
+        self.insert(link, self.limit, None);
+    }
+
+    /// A connection that was accepted.
+    pub fn accepted(&mut self, link: Link, now_ms: u64) {
+        self.insert(link, STRANGER_LIMIT, Some(now_ms + STRANGER_MS));
+    }
+
+    fn insert(&mut self, link: Link, limit: usize, deadline: Option<u64>) {
+        let connection = Connection {
+            decoder: Some(Decoder::new(limit)),
+            queue: Queue::default(),
+            learner: None,
+            to_leader: deadline.is_none(),
+            deadline,
+            sync: Synchronisation::default(),
+        };
+        self.map.insert(link, connection);
+    }
+
+    /// It is who it says, as far as the protocol goes.
+    pub fn introduced(&mut self, link: Link, sid: Sid) {
+        let limit = self.limit;
+        if let Some(connection) = self.map.get_mut(&link) {
+            connection.learner = Some(sid);
+            connection.deadline = None;
+            if let Some(decoder) = &mut connection.decoder {
+                decoder.set_limit(limit);
+            }
+        }
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub fn get(&self, link: Link) -> Option<&Connection> {
+        self.map.get(&link)
+    }
+
+    pub fn get_mut(&mut self, link: Link) -> Option<&mut Connection> {
+        self.map.get_mut(&link)
+    }
+
+    pub fn remove(&mut self, link: Link) -> Option<Connection> {
+        self.map.remove(&link)
+    }
+
+    /// Strangers whose time is over.
+    pub fn overdue(&self, now_ms: u64) -> Vec<Link> {
+        let late = |c: &Connection| c.deadline.is_some_and(|deadline| deadline <= now_ms);
+        self.map.iter().filter(|(_, c)| late(c)).map(|(&link, _)| link).collect()
+    }
+
+    /// When the next stranger's time is over.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.map.values().filter_map(|c| c.deadline).min()
+    }
+
+    /// Queues packets.
+    pub fn packets(&mut self, link: Link, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.map.get_mut(&link) {
+            connection.queue.packets(write);
+        }
+    }
+
+    /// Queues packets for a range of transactions.
+    pub fn stream(&mut self, link: Link, each: Each, after: Zxid, upto: Zxid, log: &Log) {
+        let Some(connection) = self.map.get_mut(&link) else { return };
+        if each == Each::History || !connection.queue.keeps_up() {
+            return connection.queue.range(each, log, after, upto);
+        }
+        if let Some((.., packets)) =
+            self.last.as_ref().filter(|last| (last.0, last.1, last.2) == (each, after, upto))
+        {
+            return connection.queue.shared(Arc::clone(packets));
+        }
+        let encoded = match each {
+            Each::Commit => {
+                let mut out = Vec::new();
+                for zxid in super::queue::zxids(after, upto) {
+                    crate::wire::quorum::put_packet(&mut out, crate::wire::quorum::kind::COMMIT, zxid, None);
+                }
+                Some(out)
+            }
+            _ => {
+                let mut cursor = match self.live.take().filter(|(at, _)| *at == after && each == Each::Proposal) {
+                    Some((_, cursor)) => cursor,
+                    None => log.cursor(after),
+                };
+                let encoded = encode_live(each, log, &mut cursor, upto);
+                if each == Each::Proposal {
+                    self.live = Some((upto, cursor));
+                }
+                encoded
+            }
+        };
+        match encoded {
+            Some(packets) => {
+                let packets = Arc::new(packets);
+                self.last = Some((each, after, upto, Arc::clone(&packets)));
+                connection.queue.shared(packets);
+            }
+            None => connection.queue.range(each, log, after, upto),
+        }
+    }
+
+    /// The log was cut or replaced: what was remembered of it is void.
+    pub fn forget_log(&mut self) {
+        (self.last, self.live) = (None, None);
+    }
+
+    /// The next piece to be sent.
+    pub fn next_chunk(
+        &mut self,
+        link: Link,
+        log: &Log,
+        volume: &dyn Volume,
+    ) -> Result<Option<Chunk>, LogError> {
+        match self.map.get_mut(&link) {
+            Some(connection) => connection.queue.next_chunk(log, volume),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What other members send: bytes become packets, and packets become events of the protocol core or calls of the
+//! clients' service.
+//!
+//! Whatever a peer sends wrongly costs its connection and nothing else.
+
+use ringkeeper_engine::id::SessionId;
+
+use super::links::Synchronisation;
+use super::snapshot::Job;
+use super::{Event, Link, Member};
+use crate::client::Outbox;
+use crate::wire::quorum::payload::{PayloadError, Request, put_revalidated, revalidate, revalidated, touched};
+use crate::wire::quorum::{Decoder, QuorumPacket, StreamError, kind};
+use crate::zab::event::{FromLeader, FromLearner};
+use crate::zab::packet::{from_leader, from_learner};
+
+/// Why a connection is closed.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    #[error("the leader's commits do not match the requests of our clients: {0}")]
+    Order(crate::client::OutOfOrder),
+}
+
+impl Member {
+    /// Bytes from a quorum connection.
+    pub fn received(&mut self, link: Link, bytes: &[u8], out: &mut impl Outbox) {
+        let Some(mut decoder) = self.lend_decoder(link) else { return };
+        decoder.push(bytes);
+        self.read(link, &mut decoder, out);
+        self.return_decoder(link, decoder);
+    }
+
+    /// Goes on with what had to wait in a connection.
+    pub(super) fn resume(&mut self, link: Link, out: &mut impl Outbox) {
+        let Some(mut decoder) = self.lend_decoder(link) else { return };
+        self.read(link, &mut decoder, out);
+        self.return_decoder(link, decoder);
+    }
+
+    fn lend_decoder(&mut self, link: Link) -> Option<Decoder> {
+        self.ensemble.as_mut()?.links.get_mut(link)?.decoder.take()
+    }
+
+    fn return_decoder(&mut self, link: Link, mut decoder: Decoder) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let limit = ensemble.links.limit();
+        if let Some(connection) = ensemble.links.get_mut(link) {
+            if connection.to_leader || connection.learner.is_some() {
+                decoder.set_limit(limit);
+            }
+            connection.decoder = Some(decoder);
+        }
+    }
+
+    fn read(&mut self, link: Link, decoder: &mut Decoder, out: &mut impl Outbox) {
+        loop {
+            if self.failed.is_some() || !self.knows(link) {
+                return;
+            }
+            if self.job_of(link) {
+                match self.feed_snapshot(link, decoder, out) {
+                    true => continue,
+                    false => return,
+                }
+            }
+            let done = match decoder.next_packet() {
+                Ok(None) => return,
+                Ok(Some(packet)) => self.packet(link, &packet, out),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(violation) = done {
+                tracing::warn!(link = link.0, "closing a quorum connection: {violation}");
+                return self.close(link, out);
+            }
+        }
+    }
+
+    fn knows(&self, link: Link) -> bool {
+        self.ensemble.as_ref().is_some_and(|e| e.links.get(link).is_some())
+    }
+
+    /// Whether something must be done before the next packet of this connection is read.
+    fn job_of(&self, link: Link) -> bool {
+        self.ensemble.as_ref().is_some_and(|e| e.up == Some(link) && e.job.is_some())
+    }
+
+    fn packet(&mut self, link: Link, packet: &QuorumPacket<'_>, out: &mut impl Outbox) -> Result<(), Violation> {
+        let to_leader = self.ensemble.as_ref().and_then(|e| e.links.get(link)).is_some_and(|c| c.to_leader);
+        if to_leader { self.of_leader(link, packet, out) } else { self.of_learner(link, packet, out) }
+    }
+
+    fn of_leader(
+        &mut self,
+        link: Link,
+        packet: &QuorumPacket<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<(), Violation> {
+        match packet.kind {
+            kind::REVALIDATE => {
+                let (session, valid) = revalidated(packet)?;
+                self.service.revalidated(self.now, session, valid, out);
+            }
+            kind::SYNC => self.service.synced(self.now, out),
+            _ => {}
+        }
+        let Some(said) = from_leader(packet)? else { return Ok(()) };
+        self.note_synchronisation(&said);
+        self.drive(Event::Leader(link, said), packet.data, out);
+        match self.service.take_fault() {
+            Some(fault) => Err(Violation::Order(fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// For the log file: how we are being synchronised.
+    fn note_synchronisation(&mut self, said: &FromLeader) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        match said {
+            FromLeader::Diff(_) => ensemble.taken = Synchronisation { diff: true, ..Default::default() },
+            FromLeader::Trunc(_) => ensemble.taken = Synchronisation { trunc: true, ..Default::default() },
+            FromLeader::Snap(_) => ensemble.taken = Synchronisation { snap: true, ..Default::default() },
+            FromLeader::Proposal(_) if !ensemble.serving => ensemble.taken.followed = Some("leader"),
+            _ => {}
+        }
+    }
+
+    fn of_learner(
+        &mut self,
+        link: Link,
+        packet: &QuorumPacket<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<(), Violation> {
+        let said = from_learner(packet)?;
+        if let (FromLearner::AckEpoch(..), Some(ensemble)) = (said, &self.ensemble) {
+            let reach = self.reach(ensemble);
+            self.drive(reach, None, out);
+        }
+        self.drive(Event::Learner(link, said), None, out);
+        if let FromLearner::Info(info) = said {
+            if let Some(ensemble) = self.ensemble.as_mut().filter(|e| e.links.get(link).is_some()) {
+                ensemble.links.introduced(link, info.sid);
+            }
+            return Ok(());
+        }
+        if !self.serves(link) {
+            return Ok(());
+        }
+        match packet.kind {
+            kind::REQUEST => {
+                let request = Request::decode(packet)?;
+                let identities: Vec<_> = packet.identities().collect();
+                let (service, mut seam) = self.seam();
+                let now = seam.now;
+                service.forwarded(now, link.0, &request, &identities, &mut seam);
+            }
+            kind::REVALIDATE => {
+                let (session, timeout_ms) = revalidate(packet)?;
+                let valid = self.service.revalidate(self.now, link.0, session, timeout_ms);
+                if let Some(ensemble) = &mut self.ensemble {
+                    ensemble.links.packets(link, |out| put_revalidated(out, session, valid));
+                }
+            }
+            kind::PING => {
+                for (session, timeout_ms) in touched(packet)? {
+                    self.touch(session, timeout_ms);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, session: SessionId, timeout_ms: i32) {
+        self.service.touch(self.now, session, timeout_ms);
+    }
+
+    /// Whether a learner may speak for clients: we lead, and it is one of ours.
+    fn serves(&self, link: Link) -> bool {
+        let Some(ensemble) = &self.ensemble else { return false };
+        ensemble.serving
+            && ensemble.zab.leads().is_some()
+            && ensemble.links.get(link).is_some_and(|c| c.learner.is_some())
+    }
+
+    /// Whether a snapshot is being taken from this connection.
+    pub(super) fn receives(&self, link: Link) -> bool {
+        let job = self.ensemble.as_ref().and_then(|e| e.job.as_ref());
+        matches!(job, Some(Job::Receive { link: from, .. }) if *from == link)
+    }
+}

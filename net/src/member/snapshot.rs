@@ -1,0 +1,192 @@
+//! SNAP in its first form, both ways, and what has to wait for the log to be at rest.
+//!
+//! A leader makes the stream from its tree in one go, and in memory; a learner loads the stream as it arrives, stores
+//! what it made of it in our own form, and only then goes on. Both keep the loop busy for as long as the tree is
+//! large. A cut or a snapshot that replaces everything needs a log with nothing in flight: until it has, nothing more
+//! is read from the leader.
+
+use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::log::LogError;
+use ringkeeper_engine::snapshot::{self, Loader};
+use ringkeeper_engine::store;
+use ringkeeper_engine::tree::Tree;
+
+use super::links::Synchronisation;
+use super::{Fatal, Member};
+use crate::client::Outbox;
+use crate::wire::quorum::{Decoder, kind, put_packet};
+use crate::zab::event::{Event, Link};
+
+/// Bytes of a snapshot that are queued as one piece.
+const PIECE: usize = 1 << 20;
+/// A tree below this size is not worth a snapshot.
+const SMALL: u64 = 32 << 20;
+
+/// Something that blocks the connection to the leader.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Cut the log behind this.
+    Truncate(Zxid),
+    /// Take a snapshot from the connection.
+    Receive { link: Link, loader: Box<Loader> },
+    /// Put what was received in place of everything.
+    Replace { tree: Box<Tree>, sessions: Vec<(SessionId, i32)> },
+}
+
+impl Job {
+    /// Whether bytes of the leader are wanted meanwhile.
+    pub fn reads(&self) -> bool {
+        matches!(self, Job::Receive { .. })
+    }
+}
+
+impl Member {
+    pub(super) fn receive_job(&self, link: Link, zxid: Zxid) -> Job {
+        tracing::info!(%zxid, "receiving a snapshot");
+        Job::Receive { link, loader: Box::new(Loader::new(zxid, self.tree_seed)) }
+    }
+
+    pub(super) fn begin_job(&mut self, job: Job) -> Result<(), Fatal> {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.job = Some(job);
+        }
+        self.work()
+    }
+
+    /// Feeds what has arrived to the snapshot that is being received. True if packets can be read again.
+    pub(super) fn feed_snapshot(&mut self, link: Link, decoder: &mut Decoder, out: &mut impl Outbox) -> bool {
+        if !self.receives(link) {
+            return false;
+        }
+        let Some(ensemble) = &mut self.ensemble else { return false };
+        let Some(Job::Receive { loader, .. }) = &mut ensemble.job else { return false };
+        match loader.feed(decoder.raw()) {
+            Err(error) => {
+                tracing::warn!(link = link.0, "the snapshot of the leader is no good: {error}");
+                self.close(link, out);
+                false
+            }
+            Ok(fed) => {
+                decoder.consume(fed.used);
+                if !fed.done {
+                    return false;
+                }
+                let Some(Job::Receive { loader, .. }) = ensemble.job.take() else { return false };
+                let loaded = loader.finish();
+                ensemble.job =
+                    Some(Job::Replace { tree: Box::new(loaded.tree), sessions: loaded.sessions });
+                let worked = self.work();
+                self.note_failure(worked);
+                self.pump(out);
+                self.ensemble.as_ref().is_some_and(|e| e.job.is_none())
+            }
+        }
+    }
+
+    /// Does what was waiting for the log, if the log is at rest, and goes on reading.
+    pub(super) fn try_job(&mut self, out: &mut impl Outbox) {
+        let waits = |e: &&mut Box<super::Ensemble>| e.job.as_ref().is_some_and(|job| !job.reads());
+        if self.ensemble.as_mut().filter(waits).is_none() {
+            return;
+        }
+        let worked = self.work();
+        self.note_failure(worked);
+        self.pump(out);
+        let resumed = self.ensemble.as_ref().filter(|e| e.job.is_none()).and_then(|e| e.up);
+        if let Some(up) = resumed {
+            self.resume(up, out);
+        }
+    }
+
+    /// What came of it is told to the core by whoever drains the events.
+    fn work(&mut self) -> Result<(), Fatal> {
+        let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+        if !self.ledger.log.is_idle() || ensemble.job.as_ref().is_none_or(Job::reads) {
+            return Ok(());
+        }
+        let event = match ensemble.job.take() {
+            Some(Job::Truncate(to)) => self.truncate(to)?,
+            Some(Job::Replace { tree, sessions }) => self.replace(*tree, sessions)?,
+            Some(Job::Receive { .. }) | None => return Ok(()),
+        };
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, to: Zxid) -> Result<Event, Fatal> {
+        let proof = match self.ledger.log.truncate(&*self.volume, to) {
+            Ok(proof) => proof,
+            Err(LogError::Purged { .. }) => return Ok(Event::TruncateImpossible),
+            Err(error) => return Err(error.into()),
+        };
+        self.log_replaced();
+        if self.service.tree().last_zxid() > proof.get() {
+            self.roll_back(proof.get())?;
+        }
+        Ok(Event::Truncated(proof))
+    }
+
+    fn replace(&mut self, tree: Tree, sessions: Vec<(SessionId, i32)>) -> Result<Event, Fatal> {
+        let proof = self.ledger.log.restart_behind(&*self.volume, &tree, &sessions)?;
+        self.service.restore(tree, sessions, self.now);
+        self.log_replaced();
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.committed = proof.get();
+            ensemble.counts.snaps_taken += 1;
+        }
+        Ok(Event::SnapshotLoaded(proof))
+    }
+
+    fn log_replaced(&mut self) {
+        self.ledger.backlog = 0;
+        self.cursor = self.ledger.log.cursor(self.service.tree().last_zxid());
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.links.forget_log();
+        }
+    }
+
+    /// Before a learner is judged: what could be sent to it now.
+    pub(super) fn reach(&self, ensemble: &super::Ensemble) -> Event {
+        let size = self.service.stats().data_size.max(SMALL);
+        let worth = (size as f64 * ensemble.snapshot_size_factor.max(0.0)) as u64;
+        let cheap_from = match ensemble.snapshot_size_factor < 0.0 {
+            // Java's way to say: never from disk.
+            true => self.ledger.log.window(),
+            false => self.ledger.log.reaches_back(worth),
+        };
+        let window = self.ledger.log.window();
+        let sendable = self.service.tree().last_zxid();
+        Event::Reach { window, cheap_from, sendable }
+    }
+
+    /// Queues SNAP and the stream of the state at `upto`.
+    pub(super) fn send_snapshot(&mut self, link: Link, label: Zxid, upto: Zxid) -> Result<(), Fatal> {
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut put = |bytes: &[u8]| match pieces.last_mut() {
+            Some(last) if last.len() + bytes.len() <= PIECE => last.extend_from_slice(bytes),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE.max(bytes.len()));
+                piece.extend_from_slice(bytes);
+                pieces.push(piece);
+            }
+        };
+        let here = self.service.tree().last_zxid() == upto;
+        if here {
+            snapshot::write_stream(self.service.tree(), &self.service.session_table(), &mut put);
+        } else {
+            let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
+            snapshot::write_stream(&other.tree, &other.sessions, &mut put);
+        }
+        let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+        if let Some(connection) = ensemble.links.get_mut(link) {
+            connection.sync = Synchronisation { snap: true, ..Default::default() };
+            connection.queue.packets(|out| put_packet(out, kind::SNAP, label, None));
+            for piece in pieces {
+                connection.queue.shared(std::sync::Arc::new(piece));
+            }
+        }
+        Ok(())
+    }
+}
