@@ -6,17 +6,17 @@ use ringkeeper_engine::log::LogOptions;
 
 use super::{
     Outside,
+    ensemble::Member,
     error::{ConfigError, Severity, Warning},
     given::{Entry, Given},
-    members,
-    model::{Autopurge, Config, Listen, Loops, Member, SuperDigest},
+    model::{Autopurge, Config, Listen, Loops, SuperDigest},
+    quorum,
 };
 use crate::admin::{Whitelist, Word};
 
 const MILLIS: &str = "a whole number of milliseconds";
 const COUNT: &str = "a whole number";
 const COUNT_OR_NO_LIMIT: &str = "a whole number, 0 for no limit,";
-const TICKS: &str = "a whole number of ticks";
 const BYTES: &str = "a whole number of bytes";
 
 /// The unit of log segments.
@@ -35,16 +35,17 @@ pub(super) fn apply(
 ) -> Result<Config, ConfigError> {
     let mut config = if file.is_some() { Config::reference() } else { Config::embedded() };
     directories(given, &mut config, file.as_ref())?;
-    let member = members::take(given, &config.data_dir, outside)?;
-    client_port(given, &mut config, file.as_ref(), member.as_ref(), outside)?;
-    config.members = member.into_iter().map(|(_, member)| member).collect();
+    let seat = quorum::seat(given, &config.data_dir, outside)?;
+    client_port(given, &mut config, file.as_ref(), seat.own(), outside)?;
     ticks(given, &mut config)?;
     limits(given, &mut config)?;
     own(given, &mut config)?;
     log(given, &mut config)?;
     access(given, &mut config)?;
     housekeeping(given, &mut config)?;
-    words_and_metrics(given, &mut config)?;
+    let read_only_mode = given.says_true("readonlymode.enabled", false);
+    words_and_metrics(given, &mut config, read_only_mode)?;
+    config.ensemble = quorum::ensemble(given, &config, file.as_ref(), &seat, read_only_mode)?;
     Ok(config)
 }
 
@@ -170,15 +171,6 @@ fn ticks(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     }
     config.min_session_timeout_ms = min;
     config.max_session_timeout_ms = max;
-    config.init_limit = given.strict("initLimit", TICKS, 0..=i32::MAX.unsigned_abs())?.unwrap_or(0);
-    config.sync_limit = given.strict("syncLimit", TICKS, 0..=i32::MAX.unsigned_abs())?.unwrap_or(0);
-    if let Some(entry) = given.take("peerType") {
-        match entry.value.to_ascii_lowercase().as_str() {
-            "participant" => {}
-            "observer" => given.warn(&entry, "no effect: a single node has nobody to observe"),
-            _ => return Err(entry.bad("participant or observer")),
-        }
-    }
     Ok(())
 }
 
@@ -383,7 +375,11 @@ fn purge_interval(entry: &Entry) -> Result<Option<Duration>, ConfigError> {
     }
 }
 
-fn words_and_metrics(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
+fn words_and_metrics(
+    given: &mut Given,
+    config: &mut Config,
+    read_only_mode: bool,
+) -> Result<(), ConfigError> {
     if let Some(entry) = given.take("4lw.commands.whitelist") {
         let (words, unknown) = Whitelist::parse(&entry.value);
         config.words = words;
@@ -393,7 +389,7 @@ fn words_and_metrics(given: &mut Given, config: &mut Config) -> Result<(), Confi
             given.warnings.push(printable(entry.warning(Severity::Warning, text)));
         }
     }
-    if given.says_true("readonlymode.enabled", false) {
+    if read_only_mode {
         config.words.allow(Word::Isro);
     }
     let admin = given.take_all("admin.");

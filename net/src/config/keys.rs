@@ -102,8 +102,12 @@ const fn refuse(scope: Scope, name: &'static str, when: When, why: &'static str)
 }
 
 const SNAPSHOTS: &str = "no effect yet: this version keeps its log and writes no snapshots";
-const ENSEMBLES: &str = "no effect yet: this version serves as a single node";
-pub(super) const NO_ENSEMBLES: &str = "this version serves as a single node, ensembles are not there yet";
+const PEER_TLS: &str = "TLS between servers is not there yet, and they must not talk in the clear instead";
+const PEER_SASL: &str =
+    "SASL between servers is not there yet, and they must not trust each other without it";
+const OBSERVERS_LOG: &str = "no effect: an observer keeps its own log of what it applies";
+const RETRIES: &str = "no effect: the pauses between attempts are chosen by themselves";
+const TRANSFERS: &str = "no effect: how many learners are served at a time is not limited";
 const NO_TLS: &str = "TLS is not there yet, and clients must not be served in the clear instead";
 const TLS_KEY: &str = "no effect: this version has no TLS, and refuses the keys that switch it on";
 const NO_SASL: &str = "SASL is not there yet, and the check must not be left out";
@@ -142,10 +146,6 @@ pub(super) static KEYS: &[Key] = &[
     warn(Property, "flushDelay", &["0"], TUNING),
     warn(Property, "maxWriteQueuePollTime", &["0"], TUNING),
     warn(Property, "maxBatchSize", &["1000"], TUNING),
-    warn(Property, "commitLogCount", &["500"], ENSEMBLES),
-    warn(Property, "snapshotSizeFactor", &["0.33"], ENSEMBLES),
-    warn(Property, "forceSnapshotSync", &["false"], ENSEMBLES),
-    warn(Property, "db.autocreate", &["true"], ENSEMBLES),
     warn(
         Property,
         "closeSessionTxn.enabled",
@@ -192,7 +192,12 @@ pub(super) static KEYS: &[Key] = &[
     used(Bare, "jute.maxbuffer"),
     used(Property, "jute.maxbuffer.extrasize"),
     warn(Property, "enforceQuota", &["false"], NO_QUOTAS),
-    warn(Property, "enableEagerACLCheck", &["false"], ENSEMBLES),
+    warn(
+        Property,
+        "enableEagerACLCheck",
+        &["false"],
+        "no effect: ACLs are checked where writes are ordered, at the leader",
+    ),
     warn(Property, "largeRequestMaxBytes", &["104857600"], THROTTLE),
     warn(Property, "largeRequestThreshold", &["-1"], THROTTLE),
     warn(Property, "request_throttle_max_requests", &["0"], THROTTLE),
@@ -324,10 +329,14 @@ pub(super) static KEYS: &[Key] = &[
     silent(Property, "fips-mode"),
     // Ensembles: checked, and without effect on a standalone node, as in the reference.
     used(Parser, "server.*"),
+    used(Parser, "group.*"),
+    used(Parser, "weight.*"),
+    used(Parser, "dynamicConfigFile"),
     used(Parser, "standaloneEnabled"),
+    used(Parser, "reconfigEnabled"),
     used(Parser, "initLimit"),
     used(Parser, "syncLimit"),
-    silent_number("connectToLearnerMasterLimit"),
+    used(Parser, "connectToLearnerMasterLimit"),
     refuse(
         Parser,
         "electionAlg",
@@ -335,56 +344,68 @@ pub(super) static KEYS: &[Key] = &[
         "3 is the only election algorithm there is (fast leader election over TCP)",
     ),
     used(Parser, "peerType"),
-    refuse(Parser, "group.*", Always, NO_ENSEMBLES),
-    refuse(Parser, "weight.*", Always, NO_ENSEMBLES),
-    refuse(Parser, "oraclePath", Always, NO_ENSEMBLES),
-    refuse(Parser, "dynamicConfigFile", Always, NO_ENSEMBLES),
-    warn_checked("reconfigEnabled", Flag, &["false"], ENSEMBLES),
-    silent_flag("quorumListenOnAllIPs"),
-    warn_checked("observerMasterPort", Number, &["0"], ENSEMBLES),
-    warn_checked("localSessionsEnabled", Flag, &["false"], "no effect: every session is a global one"),
+    refuse(
+        Parser,
+        "oraclePath",
+        Always,
+        "an oracle lets one of two servers go on alone, and there is none here: without it the other rules of a quorum \
+         would hold",
+    ),
+    used(Parser, "quorumListenOnAllIPs"),
+    warn_checked(
+        "observerMasterPort",
+        Number,
+        &["0"],
+        "no effect: observers connect to the leader, this node does not serve them as a follower",
+    ),
+    used(Parser, "localSessionsEnabled"),
     warn_checked(
         "localSessionsUpgradingEnabled",
         Flag,
         &["false"],
         "no effect: every session is a global one",
     ),
-    silent_flag("syncEnabled"),
-    refuse(Parser, "sslQuorum", True, NO_ENSEMBLES),
-    refuse(Parser, "portUnification", True, NO_ENSEMBLES),
-    refuse(Parser, "sslQuorumReloadCertFiles", True, NO_ENSEMBLES),
-    refuse(Parser, "multiAddress.enabled", True, NO_ENSEMBLES),
+    warn_checked("syncEnabled", Flag, &["true"], OBSERVERS_LOG),
+    warn(Property, "observer.syncEnabled", &["true"], OBSERVERS_LOG),
+    refuse(Parser, "sslQuorum", True, PEER_TLS),
+    refuse(Parser, "portUnification", True, PEER_TLS),
+    refuse(Parser, "sslQuorumReloadCertFiles", True, PEER_TLS),
+    refuse(Parser, "multiAddress.enabled", True, "several addresses for one server are not there yet"),
     silent_flag("multiAddress.reachabilityCheckEnabled"),
     silent_number("multiAddress.reachabilityCheckTimeoutMs"),
-    refuse(Parser, "quorum.auth.enableSasl", True, NO_ENSEMBLES),
-    refuse(Parser, "quorum.auth.learnerRequireSasl", True, NO_ENSEMBLES),
-    refuse(Parser, "quorum.auth.serverRequireSasl", True, NO_ENSEMBLES),
+    refuse(Parser, "quorum.auth.enableSasl", True, PEER_SASL),
+    refuse(Parser, "quorum.auth.learnerRequireSasl", True, PEER_SASL),
+    refuse(Parser, "quorum.auth.serverRequireSasl", True, PEER_SASL),
     silent(Parser, "quorum.auth.learner.saslLoginContext"),
     silent(Parser, "quorum.auth.server.saslLoginContext"),
     silent(Parser, "quorum.auth.kerberos.servicePrincipal"),
     silent_number("quorum.cnxn.threads.size"),
-    silent(Property, "leaderServes"),
-    silent(Property, "cnxTimeout"),
-    silent(Property, "quorumCnxnTimeoutMs"),
-    silent(Property, "electionPortBindRetry"),
-    silent(Property, "fastleader.minNotificationInterval"),
-    silent(Property, "fastleader.maxNotificationInterval"),
-    silent(Property, "leader.maxTimeToWaitForEpoch"),
-    silent(Property, "leader.maxConcurrentSnapSyncs"),
-    silent(Property, "leader.maxConcurrentDiffSyncs"),
-    silent(Property, "maxConcurrentSnapSyncs"),
-    silent(Property, "maxConcurrentDiffSyncs"),
+    used(Property, "leaderServes"),
+    used(Property, "cnxTimeout"),
+    used(Property, "quorumCnxnTimeoutMs"),
+    used(Property, "electionPortBindRetry"),
+    used(Property, "fastleader.minNotificationInterval"),
+    used(Property, "fastleader.maxNotificationInterval"),
+    used(Property, "commitLogCount"),
+    used(Property, "snapshotSizeFactor"),
+    used(Property, "forceSnapshotSync"),
+    used(Property, "db.autocreate"),
+    used(Property, "tcpKeepAlive"),
+    warn(Property, "leader.maxTimeToWaitForEpoch", &["-1"], "no effect: discovery ends with initLimit"),
+    warn(Property, "leader.maxConcurrentSnapSyncs", &["10"], TRANSFERS),
+    warn(Property, "leader.maxConcurrentDiffSyncs", &["100"], TRANSFERS),
+    warn(Property, "maxConcurrentSnapSyncs", &["10"], TRANSFERS),
+    warn(Property, "maxConcurrentDiffSyncs", &["100"], TRANSFERS),
+    warn(Property, "leaderConnectDelayDuringRetryMs", &["100"], RETRIES),
+    warn(Property, "observer.reconnectDelayMs", &["0"], RETRIES),
+    warn(Property, "observer.election.DelayMs", &["200"], RETRIES),
     silent(Property, "leader.closeSocketAsync"),
     silent(Property, "learner.closeSocketAsync"),
     silent(Property, "learner.asyncSending"),
     silent(Property, "leader.ackLoggingFrequency"),
-    silent(Property, "leaderConnectDelayDuringRetryMs"),
-    silent(Property, "observer.reconnectDelayMs"),
-    silent(Property, "observer.election.DelayMs"),
     silent(Property, "observerMaster.sizeLimit"),
     silent(Property, "follower.skipLearnerRequestToNextProcessor"),
     silent(Property, "forward_learner_requests_to_commit_processor_disabled"),
-    silent(Property, "tcpKeepAlive"),
     silent(Bare, "leader.nodelay"),
     silent(Bare, "follower.nodelay"),
     // Ours.
@@ -394,6 +415,7 @@ pub(super) static KEYS: &[Key] = &[
     used(Own, "ringkeeper.maxReplyBytes"),
     used(Own, "ringkeeper.maxUnsentBytes"),
     used(Own, "ringkeeper.logSegmentBytes"),
+    used(Own, "ringkeeper.electionFinalizeMs"),
 ];
 
 /// The row of a key: its own, or else the longest `.*` row that fits.

@@ -3,11 +3,13 @@
 //! Rules: an unknown key is a warning, as it would have no effect in the reference; a bad value of a key that
 //! matters is an error with line, key, value and what is allowed; a setting that we cannot follow and that data,
 //! security or quorum rules hang on is refused. Nothing here opens a socket or touches a data directory, apart
-//! from reading `myid`. Called once, by the binary, before anything else exists.
+//! from reading `myid` and the file that `dynamicConfigFile` names. Called once, by the binary, before anything else exists.
 //!
-//! `properties` knows the syntax, `keys` every key, `apply` what the followed ones mean, `model` the result.
+//! `properties` knows the syntax, `keys` every key, `apply` and `quorum` what the followed ones mean, `members` the lines
+//! of an ensemble, `model` and `ensemble` the result.
 
 mod apply;
+mod ensemble;
 mod error;
 mod given;
 mod jvm_flags;
@@ -15,6 +17,7 @@ mod keys;
 mod members;
 mod model;
 pub mod properties;
+mod quorum;
 
 use std::{
     env, fs,
@@ -24,8 +27,9 @@ use std::{
     sync::Arc,
 };
 
+pub use ensemble::{Ensemble, Member, Role};
 pub use error::{ConfigError, Place, Severity, Warning};
-pub use model::{Autopurge, Config, Listen, Loops, Member, Role, SuperDigest};
+pub use model::{Autopurge, Config, Listen, Loops, SuperDigest};
 
 use self::{
     given::{Entry, Given},
@@ -63,7 +67,7 @@ pub fn load(zoo_cfg: Option<&Path>) -> Result<Loaded, ConfigError> {
 }
 
 /// Reads a configuration from memory; `name` is what messages call it. Host names are not looked up, and there is
-/// no `myid` file.
+/// no other file.
 ///
 /// # Errors
 /// As [`load`].
@@ -76,7 +80,8 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Loaded, ConfigError> {
 /// # Panics
 /// When a configuration was accepted that breaks its own rules.
 pub fn fuzz(bytes: &[u8]) {
-    match parse("fuzz", bytes) {
+    let outside = Outside { read_my_id: |_| Ok("1".into()), ..Outside::NOTHING };
+    match settle(Some(("fuzz", bytes)), &[], &outside) {
         Ok(Loaded { config, warnings }) => {
             assert!(config.tick_ms > 0);
             assert!(config.min_session_timeout_ms <= config.max_session_timeout_ms);
@@ -84,7 +89,16 @@ pub fn fuzz(bytes: &[u8]) {
             assert!(config.log_segment_bytes % 4096 == 0);
             assert!(config.log_segment_bytes > u64::from(config.max_request_bytes));
             assert!(config.max_unsent_bytes >= u64::from(config.max_reply_bytes));
-            assert!(config.members.len() <= 1);
+            if let Some(ensemble) = config.ensemble {
+                assert!(ensemble.quorum.contains(ensemble.me) && ensemble.own().id == ensemble.me);
+                assert!(ensemble.init_limit > 0 && ensemble.sync_limit > 0);
+                assert!(ensemble.min_notification_ms <= ensemble.max_notification_ms);
+                // Others read the text as a properties file.
+                let lines = properties::parse(ensemble.config_text.as_bytes()).expect("no escape in it");
+                let servers = lines.iter().filter(|line| line.key.starts_with("server.")).count();
+                assert_eq!(servers, ensemble.members.len());
+                assert!(lines.last().is_some_and(|line| line.key == "version"));
+            }
             for warning in warnings {
                 assert!(!warning.to_string().contains('\n'), "{warning}");
             }
@@ -99,6 +113,8 @@ struct Outside {
     resolve: fn(&str) -> Option<IpAddr>,
     /// The contents of a `myid` file.
     read_my_id: fn(&Path) -> io::Result<String>,
+    /// The contents of a configuration file.
+    read_file: fn(&Path) -> Result<Vec<u8>, ConfigError>,
 }
 
 impl Outside {
@@ -109,10 +125,14 @@ impl Outside {
             fs::File::open(path)?.take(64).read_to_string(&mut text)?;
             Ok(text)
         },
+        read_file,
     };
 
-    const NOTHING: Outside =
-        Outside { resolve: |_| None, read_my_id: |_| Err(io::ErrorKind::NotFound.into()) };
+    const NOTHING: Outside = Outside {
+        resolve: |_| None,
+        read_my_id: |_| Err(io::ErrorKind::NotFound.into()),
+        read_file: |path| Err(ConfigError::Missing { path: path.to_owned() }),
+    };
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {

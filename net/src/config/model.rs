@@ -2,8 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
-use ringkeeper_engine::id::Sid;
-
+use super::ensemble::Ensemble;
 use crate::admin::Whitelist;
 
 /// Everything that can be set. Public fields: whoever builds a node in a test starts from
@@ -65,12 +64,8 @@ pub struct Config {
     pub autopurge: Autopurge,
     /// Which four-letter words are answered.
     pub words: Whitelist,
-    /// `initLimit` in ticks, 0 when unset. For ensembles.
-    pub init_limit: u32,
-    /// `syncLimit` in ticks, 0 when unset. For ensembles.
-    pub sync_limit: u32,
-    /// The `server.N` lines. At most one in this version: more are refused.
-    pub members: Vec<Member>,
+    /// The ensemble this node is a member of; `None` = it is alone.
+    pub ensemble: Option<Ensemble>,
 }
 
 /// Address and port for clients.
@@ -108,32 +103,6 @@ pub struct Autopurge {
     pub snapshots: u32,
     /// Time between purges; `None` = never.
     pub interval: Option<Duration>,
-}
-
-/// One `server.N` line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The `N`.
-    pub id: Sid,
-    /// Host name or address, as written.
-    pub host: String,
-    /// Port followers connect to.
-    pub quorum_port: u16,
-    /// Port of leader election.
-    pub election_port: u16,
-    /// Votes, or only listens.
-    pub role: Role,
-    /// Host (as written) and port for clients, if the line has them.
-    pub client: Option<(Option<String>, u16)>,
-}
-
-/// What a member does in an ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Votes.
-    Participant,
-    /// Follows without a vote.
-    Observer,
 }
 
 /// The identity `super` of scheme `digest`: `super:<base64 of SHA1>`. Never printed.
@@ -179,9 +148,7 @@ impl Config {
             super_digest: None,
             autopurge: Autopurge { snapshots: 3, interval: None },
             words: Whitelist::embedded(),
-            init_limit: 0,
-            sync_limit: 0,
-            members: Vec::new(),
+            ensemble: None,
         }
     }
 
@@ -189,5 +156,12 @@ impl Config {
     /// differ, so that moving a file over changes nothing.
     pub(super) fn reference() -> Config {
         Config { tick_ms: 3000, words: Whitelist::reference(), ..Config::embedded() }
+    }
+    /// Where a file named `initialize` lets an empty member vote at once. The reference looks beside its log, while
+    /// its script makes the file in the data directory: both count, and whoever heeds one consumes both.
+    pub fn initialize_markers(&self) -> Vec<PathBuf> {
+        let mut places = vec![self.data_dir.join("initialize"), self.data_log_dir.join("initialize")];
+        places.dedup();
+        places
     }
 }

@@ -24,6 +24,9 @@ pub enum ServeError {
     /// The data directory cannot be used.
     #[error("the data directory cannot be used: {0}")]
     Volume(#[from] VolumeError),
+    /// More than one server line, or `standaloneEnabled=false`.
+    #[error("the configuration makes this node a member of an ensemble, and ensembles cannot be served yet")]
+    Ensemble,
     /// `datadir.autocreate=false`, and there is none.
     #[error("the data directory {} does not exist, and datadir.autocreate=false forbids to create it", .0.display())]
     Missing(PathBuf),
@@ -65,8 +68,9 @@ pub enum ServeError {
 impl ServeError {
     /// The exit code that says the same.
     pub fn exit(&self) -> Exit {
-        use ServeError::{ForeignData, Missing, Store, Volume};
+        use ServeError::{Ensemble, ForeignData, Missing, Store, Volume};
         match self {
+            Ensemble => Exit::Configuration,
             Volume(_) | Missing(_) | ForeignData(_) | Store { .. } => Exit::DataDirectory,
             _ => Exit::Unexpected,
         }
@@ -89,6 +93,10 @@ pub struct Serving {
 
 /// Serves until SIGTERM or SIGINT. `started` is called once, when clients are answered.
 pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), ServeError> {
+    // A member that served alone would acknowledge what no quorum has.
+    if config.ensemble.is_some() {
+        return Err(ServeError::Ensemble);
+    }
     // First of all: a signal during a long recovery must end the node in good order too.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::system("catching signals"))?;
     ringkeeper_engine::io::probe()?;

@@ -35,6 +35,7 @@ fn warnings_of(line: &str) -> Vec<String> {
 }
 
 mod judged;
+mod members;
 
 #[test]
 fn the_sample_file_of_the_reference_is_served_without_a_warning() {
@@ -49,7 +50,7 @@ fn the_sample_file_of_the_reference_is_served_without_a_warning() {
     assert_eq!(config.tick_ms, 2000);
     assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (4000, 40_000));
     assert_eq!(config.max_connections_per_address, 60);
-    assert_eq!((config.init_limit, config.sync_limit), (10, 5));
+    assert_eq!(config.ensemble, None);
     assert_eq!(config.words, Whitelist::reference());
 }
 
@@ -63,8 +64,7 @@ fn the_file_of_the_official_image_is_served_with_its_client_port() {
     let Loaded { config, warnings } = settle(Some(("zoo.cfg", image.as_bytes())), &[], &outside).unwrap();
     assert_eq!(config.listen, Listen { ip: None, port: 2181 });
     assert_eq!(config.data_log_dir, PathBuf::from("/datalog"));
-    assert_eq!(config.members.len(), 1);
-    assert_eq!((config.members[0].quorum_port, config.members[0].election_port), (2888, 3888));
+    assert_eq!(config.ensemble, None);
     assert_eq!(
         printed(&warnings),
         [
@@ -353,7 +353,7 @@ proptest::proptest! {
         lines in proptest::collection::vec((0..keys::KEYS.len(), 0..VALUES.len()), 0..12),
         noise in proptest::collection::vec(proptest::num::u8::ANY, 0..30),
     ) {
-        let mut text = MINIMAL.as_bytes().to_vec();
+        let mut text = Vec::new();
         for (key, value) in lines {
             text.extend_from_slice(keys::KEYS[key].name.replace('*', "1").as_bytes());
             text.push(b'=');
@@ -361,9 +361,14 @@ proptest::proptest! {
             text.push(b'\n');
         }
         text.extend_from_slice(&noise);
-        fuzz(&text);
+        for begins in [MINIMAL, OF_AN_ENSEMBLE] {
+            fuzz(&[begins.as_bytes(), &text].concat());
+        }
     }
 }
+
+const OF_AN_ENSEMBLE: &str = "dataDir=/d\nclientPort=1\ninitLimit=1\nsyncLimit=1\nserver.1=h:1:2\nserver.2=[::1]:1:2;3\n\
+                              server.3=i:1:2:observer\n";
 
 const VALUES: [&str; 16] = [
     "",
