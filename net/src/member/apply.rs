@@ -5,7 +5,7 @@ use ringkeeper_engine::log::Next;
 use ringkeeper_engine::store;
 
 use super::{Fatal, Member};
-use crate::client::Outbox;
+use crate::client::{CommitError, Outbox};
 
 /// Bytes read at once where memory does not reach back far enough.
 const READ: usize = 1 << 20;
@@ -13,19 +13,20 @@ const READ: usize = 1 << 20;
 impl Member {
     /// Brings the tree to `upto`, which is committed.
     pub(super) fn apply(&mut self, upto: Zxid, out: &mut impl Outbox) -> Result<(), Fatal> {
-        let Member { service, ledger, volume, cursor, ensemble, now, .. } = self;
-        let (mut links, up) = match ensemble {
-            Some(ensemble) => (Some(&mut ensemble.links), ensemble.up),
-            None => (None, None),
+        let Member { service, ledger, volume, cursor, now, fault, .. } = self;
+        let mut committed = |zxid, payload: &[u8]| match service.committed(*now, zxid, payload, out) {
+            Ok(()) => Ok(()),
+            Err(CommitError::Txn(source)) => Err(Fatal::Apply { zxid, source }),
+            Err(CommitError::Leader(other)) => {
+                fault.get_or_insert(other);
+                Ok(())
+            }
         };
         loop {
             match ledger.log.next(cursor, upto) {
                 Next::Txn(zxid, payload) => {
                     ledger.backlog = ledger.backlog.saturating_sub(payload.len());
-                    let mut answers = super::ledger::Answers::new(links.as_deref_mut(), up);
-                    service
-                        .committed(*now, zxid, payload, out, &mut answers)
-                        .map_err(|source| Fatal::Apply { zxid, source })?;
+                    committed(zxid, payload)?;
                 }
                 Next::End => break,
                 Next::OnDisk => {
@@ -34,10 +35,7 @@ impl Member {
                         break;
                     }
                     for (zxid, payload) in txns {
-                        let mut answers = super::ledger::Answers::new(links.as_deref_mut(), up);
-                        service
-                            .committed(*now, zxid, &payload, out, &mut answers)
-                            .map_err(|source| Fatal::Apply { zxid, source })?;
+                        committed(zxid, &payload)?;
                     }
                 }
             }
@@ -50,7 +48,7 @@ impl Member {
     pub(super) fn roll_back(&mut self, upto: Zxid) -> Result<(), Fatal> {
         tracing::info!(from = %self.service.tree().last_zxid(), to = %upto, "building the tree again without what is not committed");
         let rebuilt = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
-        self.service.restore(rebuilt.tree, rebuilt.sessions, self.now);
+        self.service.restore(rebuilt.tree, rebuilt.sessions);
         self.cursor = self.ledger.log.cursor(self.service.tree().last_zxid().max(upto));
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::Member;
 use super::links::Links;
 use crate::client::{Identity, Now, Proposer, Service, Upstream};
 use crate::wire::quorum::payload::{Request, put_revalidate};
-use crate::wire::quorum::{kind, put_packet, put_request};
+use crate::wire::quorum::put_request;
 use crate::zab::event::Link;
 
 /// The log, and how much of it waits.
@@ -88,17 +88,12 @@ impl Upstream for Seam<'_> {
     fn forward(&mut self, session: SessionId, cxid: i32, op: i32, body: &[u8], identities: &[Identity]) {
         let mut data = Vec::with_capacity(16 + body.len());
         Request { session, cxid, op, body }.put_data(&mut data);
-        let identities: Vec<_> = identities.iter().map(Identity::as_bytes).collect();
+        let identities: Vec<_> =
+            identities.iter().map(|it| (it.scheme.as_bytes(), it.id.as_bytes())).collect();
         self.to_leader(|out| put_request(out, &data, &identities));
     }
 
     fn revalidate(&mut self, session: SessionId, timeout_ms: i32) {
         self.to_leader(|out| put_revalidate(out, session, timeout_ms));
-    }
-
-    fn answer_sync(&mut self, learner: u64) {
-        if let Some(links) = &mut self.links {
-            links.packets(Link(learner), |out| put_packet(out, kind::SYNC, Zxid::ZERO, None));
-        }
     }
 }

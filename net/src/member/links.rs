@@ -3,7 +3,7 @@
 //! A connection that was accepted is a stranger until the protocol core has taken its first packet: until then it may
 //! send little and has little time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ringkeeper_engine::id::{Sid, Zxid};
@@ -12,7 +12,7 @@ use ringkeeper_engine::log::{Cursor, Log, LogError};
 
 use super::queue::{Each, Queue, encode_live};
 use crate::peer::Chunk;
-use crate::wire::quorum::Decoder;
+use crate::wire::quorum::{Decoder, kind, put_packet};
 use crate::zab::event::Link;
 
 /// Longest first packet of a stranger, in bytes of data.
@@ -34,6 +34,22 @@ pub(super) struct Connection {
     deadline: Option<u64>,
     /// How the learner is being synchronised, for the log file.
     pub sync: Synchronisation,
+    /// Syncs of the learner's clients, each to be answered right behind the commit of a transaction.
+    syncs: VecDeque<Zxid>,
+}
+
+impl Connection {
+    /// Answers a sync: now, or right behind the commit of `behind`, which was not sent yet.
+    pub fn sync_behind(&mut self, behind: Option<Zxid>) {
+        match behind {
+            Some(zxid) => self.syncs.push_back(zxid),
+            None => self.queue.packets(put_sync),
+        }
+    }
+}
+
+fn put_sync(out: &mut Vec<u8>) {
+    put_packet(out, kind::SYNC, Zxid::ZERO, None);
 }
 
 /// How a learner was brought to the leader's history.
@@ -65,15 +81,24 @@ pub(super) struct Links {
     /// Longest packet of those who are known, in bytes of data.
     limit: usize,
     /// The range that was encoded last, for the next follower that wants the same.
-    last: Option<(Each, Zxid, Zxid, Arc<Vec<u8>>)>,
+    last: Option<Live>,
     /// Behind the last live proposal, so that it need not be looked for.
-    live: Option<(Zxid, Cursor)>,
+    proposed: Option<(Zxid, Cursor)>,
+}
+
+/// An encoded range.
+#[derive(Debug)]
+struct Live {
+    each: Each,
+    after: Zxid,
+    upto: Zxid,
+    packets: Arc<Vec<u8>>,
 }
 
 impl Links {
     /// No connections yet. `limit` is the longest packet that is taken, in bytes of data.
     pub fn new(limit: usize) -> Links {
-        Links { map: BTreeMap::new(), limit, last: None, live: None }
+        Links { map: BTreeMap::new(), limit, last: None, proposed: None }
     }
 
     /// A connection that we made, to a leader.
@@ -94,6 +119,7 @@ impl Links {
             to_leader: deadline.is_none(),
             deadline,
             sync: Synchronisation::default(),
+            syncs: VecDeque::new(),
         };
         self.map.insert(link, connection);
     }
@@ -132,6 +158,11 @@ impl Links {
         self.map.iter().filter(|(_, c)| late(c)).map(|(&link, _)| link).collect()
     }
 
+    /// Syncs of learners' clients that wait for a commit.
+    pub fn pending_syncs(&self) -> usize {
+        self.map.values().map(|connection| connection.syncs.len()).sum()
+    }
+
     /// When the next stranger's time is over.
     pub fn next_deadline(&self) -> Option<u64> {
         self.map.values().filter_map(|c| c.deadline).min()
@@ -144,50 +175,50 @@ impl Links {
         }
     }
 
-    /// Queues packets for a range of transactions.
-    pub fn stream(&mut self, link: Link, each: Each, after: Zxid, upto: Zxid, log: &Log) {
+    /// Queues packets for a range of transactions, and the answers to syncs that belong between them.
+    pub fn stream(&mut self, link: Link, each: Each, mut after: Zxid, upto: Zxid, log: &Log) {
+        if matches!(each, Each::Commit | Each::Inform) {
+            let due = |c: &mut Connection| c.syncs.pop_front_if(|zxid| *zxid <= upto);
+            while let Some(zxid) = self.map.get_mut(&link).and_then(due) {
+                if zxid > after {
+                    self.range(link, each, after, zxid, log);
+                    after = zxid;
+                }
+                self.packets(link, put_sync);
+            }
+        }
+        if after < upto {
+            self.range(link, each, after, upto, log);
+        }
+    }
+
+    fn range(&mut self, link: Link, each: Each, after: Zxid, upto: Zxid, log: &Log) {
         let Some(connection) = self.map.get_mut(&link) else { return };
         if each == Each::History || !connection.queue.keeps_up() {
             return connection.queue.range(each, log, after, upto);
         }
-        if let Some((.., packets)) =
-            self.last.as_ref().filter(|last| (last.0, last.1, last.2) == (each, after, upto))
-        {
-            return connection.queue.shared(Arc::clone(packets));
+        let same = |last: &&Live| (last.each, last.after, last.upto) == (each, after, upto);
+        if let Some(last) = self.last.as_ref().filter(same) {
+            return connection.queue.shared(Arc::clone(&last.packets));
         }
-        let encoded = match each {
-            Each::Commit => {
-                let mut out = Vec::new();
-                for zxid in super::queue::zxids(after, upto) {
-                    crate::wire::quorum::put_packet(&mut out, crate::wire::quorum::kind::COMMIT, zxid, None);
-                }
-                Some(out)
-            }
-            _ => {
-                let mut cursor = match self.live.take().filter(|(at, _)| *at == after && each == Each::Proposal) {
-                    Some((_, cursor)) => cursor,
-                    None => log.cursor(after),
-                };
-                let encoded = encode_live(each, log, &mut cursor, upto);
-                if each == Each::Proposal {
-                    self.live = Some((upto, cursor));
-                }
-                encoded
-            }
+        let mut cursor = match self.proposed.take().filter(|(at, _)| *at == after && each == Each::Proposal) {
+            Some((_, cursor)) => cursor,
+            None => log.cursor(after),
         };
-        match encoded {
-            Some(packets) => {
-                let packets = Arc::new(packets);
-                self.last = Some((each, after, upto, Arc::clone(&packets)));
-                connection.queue.shared(packets);
-            }
-            None => connection.queue.range(each, log, after, upto),
+        let Some(packets) = encode_live(each, log, &mut cursor, after, upto) else {
+            return connection.queue.range(each, log, after, upto);
+        };
+        if each == Each::Proposal {
+            self.proposed = Some((upto, cursor));
         }
+        let packets = Arc::new(packets);
+        connection.queue.shared(Arc::clone(&packets));
+        self.last = Some(Live { each, after, upto, packets });
     }
 
     /// The log was cut or replaced: what was remembered of it is void.
     pub fn forget_log(&mut self) {
-        (self.last, self.live) = (None, None);
+        (self.last, self.proposed) = (None, None);
     }
 
     /// The next piece to be sent.

@@ -36,7 +36,7 @@ use ringkeeper_engine::log::{Cursor, Durable, Log, LogError, Space};
 use ringkeeper_engine::store::StoreError;
 use ringkeeper_engine::txn::TxnError;
 
-use crate::client::{Admission, FromFront, Now, Outbox, Service};
+use crate::client::{Admission, ConnKey, FromFront, LeaderFault, Now, Outbox, Service};
 use crate::peer::Chunk;
 use crate::wire::election::{Notification, State};
 use crate::zab::action::Action;
@@ -114,6 +114,15 @@ pub struct EnsembleParts {
     pub snapshot_size_factor: f64,
 }
 
+/// The clients of a member that has just begun: there are none.
+struct Nobody;
+
+impl Outbox for Nobody {
+    fn send(&mut self, _: ConnKey, _: &[u8]) {}
+
+    fn close(&mut self, _: ConnKey) {}
+}
+
 /// One server.
 #[derive(Debug)]
 pub struct Member {
@@ -128,6 +137,8 @@ pub struct Member {
     done: Vec<WriteDone>,
     /// Durable and not yet told to whoever drives this.
     newly_durable: Option<Durable<Zxid>>,
+    /// What the leader did wrong, in the eyes of the clients' service.
+    fault: Option<LeaderFault>,
     /// Why this member cannot go on.
     failed: Option<Fatal>,
 }
@@ -172,6 +183,7 @@ impl Member {
             now,
             done: Vec::new(),
             newly_durable: None,
+            fault: None,
             failed: None,
         }
     }
@@ -181,7 +193,6 @@ impl Member {
         parts: Parts,
         ensemble: EnsembleParts,
         now: Now,
-        out: &mut impl Outbox,
     ) -> Result<Member, Fatal> {
         let EnsembleParts { zab, birth, config_text, max_packet, snapshot_size_factor } = ensemble;
         let mut member = Member::alone(parts, now);
@@ -189,6 +200,7 @@ impl Member {
         let committed = birth.applied;
         let mut actions = Vec::new();
         let zab = Zab::new(zab, birth, now.mono_ms, &mut actions);
+        member.service.retire(&mut Nobody);
         member.ensemble = Some(Box::new(Ensemble {
             zab,
             links: Links::new(max_packet),
@@ -204,8 +216,8 @@ impl Member {
             taken: links::Synchronisation::default(),
             counts: status::Counts::default(),
         }));
-        member.perform(actions, None, out)?;
-        member.drain_events(out)?;
+        member.perform(actions, None, &mut Nobody)?;
+        member.drain_events(&mut Nobody)?;
         Ok(member)
     }
 
@@ -271,10 +283,8 @@ impl Member {
     /// Forgets a connection; false if it was forgotten already.
     fn forget(&mut self, link: Link) -> bool {
         let Some(ensemble) = &mut self.ensemble else { return false };
-        let known = ensemble.links.remove(link).is_some();
         ensemble.up = ensemble.up.filter(|&up| up != link);
-        self.service.learner_gone(link.0);
-        known
+        ensemble.links.remove(link).is_some()
     }
 
     /// The next piece to be sent over a quorum connection.

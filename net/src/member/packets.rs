@@ -3,12 +3,12 @@
 //!
 //! Whatever a peer sends wrongly costs its connection and nothing else.
 
-use ringkeeper_engine::id::SessionId;
+use ringkeeper_engine::id::{SessionId, Zxid};
 
 use super::links::Synchronisation;
 use super::snapshot::Job;
 use super::{Event, Link, Member};
-use crate::client::Outbox;
+use crate::client::{CannotPropose, Forwarded, LeaderFault, Outbox};
 use crate::wire::quorum::payload::{PayloadError, Request, put_revalidated, revalidate, revalidated, touched};
 use crate::wire::quorum::{Decoder, QuorumPacket, StreamError, kind};
 use crate::zab::event::{FromLeader, FromLearner};
@@ -21,8 +21,10 @@ enum Violation {
     Stream(#[from] StreamError),
     #[error(transparent)]
     Payload(#[from] PayloadError),
-    #[error("the leader's commits do not match the requests of our clients: {0}")]
-    Order(crate::client::OutOfOrder),
+    #[error(transparent)]
+    Leader(#[from] LeaderFault),
+    #[error(transparent)]
+    CannotPropose(#[from] CannotPropose),
 }
 
 impl Member {
@@ -104,16 +106,16 @@ impl Member {
                 let (session, valid) = revalidated(packet)?;
                 self.service.revalidated(self.now, session, valid, out);
             }
-            kind::SYNC => self.service.synced(self.now, out),
+            kind::SYNC => {
+                let (service, mut seam) = self.seam();
+                service.synced(seam.now, out, &mut seam)?;
+            }
             _ => {}
         }
         let Some(said) = from_leader(packet)? else { return Ok(()) };
         self.note_synchronisation(&said);
         self.drive(Event::Leader(link, said), packet.data, out);
-        match self.service.take_fault() {
-            Some(fault) => Err(Violation::Order(fault)),
-            None => Ok(()),
-        }
+        self.fault.take().map_or(Ok(()), |fault| Err(fault.into()))
     }
 
     /// For the log file: how we are being synchronised.
@@ -152,10 +154,12 @@ impl Member {
         match packet.kind {
             kind::REQUEST => {
                 let request = Request::decode(packet)?;
-                let identities: Vec<_> = packet.identities().collect();
                 let (service, mut seam) = self.seam();
                 let now = seam.now;
-                service.forwarded(now, link.0, &request, &identities, &mut seam);
+                match service.forwarded(now, link.0, &request, packet.identities(), &mut seam)? {
+                    Forwarded::Proposed(_) => {}
+                    Forwarded::Sync { behind } => self.answer_sync(link, behind),
+                }
             }
             kind::REVALIDATE => {
                 let (session, timeout_ms) = revalidate(packet)?;
@@ -172,6 +176,12 @@ impl Member {
             _ => {}
         }
         Ok(())
+    }
+
+    fn answer_sync(&mut self, link: Link, behind: Option<Zxid>) {
+        if let Some(connection) = self.ensemble.as_mut().and_then(|e| e.links.get_mut(link)) {
+            connection.sync_behind(behind);
+        }
     }
 
     fn touch(&mut self, session: SessionId, timeout_ms: i32) {

@@ -130,17 +130,17 @@ impl Member {
             Action::Lead(epoch) => {
                 self.take_up_service(out)?;
                 tracing::info!(epoch = epoch.0, "leading");
-                self.service.lead(self.now, epoch);
+                self.service.lead(self.now, epoch, out);
             }
             Action::Serve(leader, epoch) => {
                 self.take_up_service(out)?;
                 let method = self.ensemble.as_ref().map_or("", |e| e.taken.method());
                 tracing::info!(leader = leader.0, epoch = epoch.0, "synchronised by method={method}");
-                self.service.learn(self.now);
+                self.service.learn(out);
             }
             Action::Retire => {
                 ensemble.serving = false;
-                self.service.retire(self.now, out);
+                self.service.retire(out);
             }
             Action::Report(fault) => tracing::warn!("{fault}"),
         }

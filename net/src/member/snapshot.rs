@@ -130,7 +130,7 @@ impl Member {
 
     fn replace(&mut self, tree: Tree, sessions: Vec<(SessionId, i32)>) -> Result<Event, Fatal> {
         let proof = self.ledger.log.restart_behind(&*self.volume, &tree, &sessions)?;
-        self.service.restore(tree, sessions, self.now);
+        self.service.restore(tree, sessions);
         self.log_replaced();
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.committed = proof.get();
@@ -174,7 +174,7 @@ impl Member {
         };
         let here = self.service.tree().last_zxid() == upto;
         if here {
-            snapshot::write_stream(self.service.tree(), &self.service.session_table(), &mut put);
+            snapshot::write_stream(self.service.tree(), &self.service.committed_sessions(), &mut put);
         } else {
             let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
             snapshot::write_stream(&other.tree, &other.sessions, &mut put);

@@ -48,6 +48,8 @@ pub struct Status {
     pub truncs_sent: u64,
     /// Snapshots that were received and took the place of everything.
     pub snaps_taken: u64,
+    /// Syncs of learners' clients that wait for a commit.
+    pub pending_syncs: u64,
     /// Bytes of the last, the smallest and the largest proposal of this server; `None` before the first.
     pub proposal_sizes: Option<[u64; 3]>,
 }
@@ -68,6 +70,7 @@ impl Member {
             snaps_sent: ensemble.counts.snaps_sent,
             truncs_sent: ensemble.counts.truncs_sent,
             snaps_taken: ensemble.counts.snaps_taken,
+            pending_syncs: ensemble.links.pending_syncs() as u64,
             proposal_sizes: self.ledger.proposal_sizes,
         })
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_engine::io::{FsVolume, RingError, VolumeError};
+use ringkeeper_engine::log::LogError;
 use ringkeeper_engine::store::StoreError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,9 +25,6 @@ pub enum ServeError {
     /// The data directory cannot be used.
     #[error("the data directory cannot be used: {0}")]
     Volume(#[from] VolumeError),
-    /// More than one server line, or `standaloneEnabled=false`.
-    #[error("the configuration makes this node a member of an ensemble, and ensembles cannot be served yet")]
-    Ensemble,
     /// `datadir.autocreate=false`, and there is none.
     #[error("the data directory {} does not exist, and datadir.autocreate=false forbids to create it", .0.display())]
     Missing(PathBuf),
@@ -52,6 +50,14 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// What this server has promised cannot be written down.
+    #[error("{doing}: {source}")]
+    Log {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        source: LogError,
+    },
     /// The system refused something that a node needs.
     #[error("{doing}: {source}")]
     System {
@@ -68,12 +74,16 @@ pub enum ServeError {
 impl ServeError {
     /// The exit code that says the same.
     pub fn exit(&self) -> Exit {
-        use ServeError::{Ensemble, ForeignData, Missing, Store, Volume};
+        use ServeError::{ForeignData, Missing, Store, Volume};
         match self {
-            Ensemble => Exit::Configuration,
             Volume(_) | Missing(_) | ForeignData(_) | Store { .. } => Exit::DataDirectory,
             _ => Exit::Unexpected,
         }
+    }
+
+    pub(super) fn log(doing: impl Into<String>) -> impl FnOnce(LogError) -> ServeError {
+        let doing = doing.into();
+        move |source| ServeError::Log { doing, source }
     }
 
     pub(super) fn system(doing: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
@@ -93,10 +103,6 @@ pub struct Serving {
 
 /// Serves until SIGTERM or SIGINT. `started` is called once, when clients are answered.
 pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), ServeError> {
-    // A member that served alone would acknowledge what no quorum has.
-    if config.ensemble.is_some() {
-        return Err(ServeError::Ensemble);
-    }
     // First of all: a signal during a long recovery must end the node in good order too.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::system("catching signals"))?;
     ringkeeper_engine::io::probe()?;

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use ringkeeper_engine::io::{FsVolume, Ring, RingOptions, Waker};
 use ringkeeper_engine::log::LogOptions;
-use ringkeeper_engine::store;
+use ringkeeper_engine::store::{self, OnDamage};
 
 use super::bind::Bound;
 use super::clock::Clock;
+use super::ensemble;
 use super::front::{Census, Front, FrontLimits};
 use super::housekeeper::Housekeeper;
 use super::link::{self, Bell, ToFronts, ToReplica};
@@ -28,10 +29,13 @@ use super::words::Words;
 use crate::admin::{Observed, Settings};
 use crate::client::{AuthOptions, Options, Service};
 use crate::config::Config;
+use crate::member::{EnsembleParts, Member, Parts};
 use crate::pipeline::{PipeReader, PipeWriter, pipe};
 
 /// How often a node that reads its data back looks whether it is told to end.
 const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
+/// Bytes of transactions that a member keeps in memory for learners that come late.
+const WINDOW: usize = 16 << 20;
 /// Least bytes of a pipe between two loops.
 const PIPE: usize = 4 << 20;
 
@@ -99,12 +103,12 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
     let replica = {
         let (config, stop, refusals) = (config.clone(), stop.clone(), census.clone());
         let mut options = RingOptions::default();
-        if fronts > 0 {
+        if fronts > 0 && config.ensemble.is_none() {
             options.receive_buffers = 0;
         }
         let lock = lock()?;
-        spawn("replica", cores.first().copied(), options, lock, on_end.clone(), move |ring, parts| {
-            let replica = recover(&config, volume, address, refusals, &ring, clock)?;
+        spawn("replica", cores.first().copied(), options, lock, on_end.clone(), move |mut ring, parts| {
+            let replica = recover(&config, volume, address, refusals, &mut ring, clock)?;
             let _ = serving_now.send(());
             match parts {
                 ReplicaParts::Alone { front, listener } => {
@@ -264,19 +268,25 @@ fn recover(
     volume: FsVolume,
     address: SocketAddr,
     census: Arc<Census>,
-    ring: &Ring,
+    ring: &mut Ring,
     clock: Clock,
 ) -> Result<Replica, ServeError> {
     let dir = config.data_log_dir.clone();
     let failed = |source| ServeError::Store { dir: dir.clone(), source };
     let mut random = fastrand::Rng::new();
+    let tree_seed = random.u64(..);
+    let member = config.ensemble.as_ref();
+    let trust = member.map(|member| ensemble::trust(config, member));
     let log_options = LogOptions {
         segment_bytes: config.log_segment_bytes,
         in_flight: usize::from(config.commits_in_flight),
         sync: config.force_sync,
+        begin_nonvoting: member.is_some(),
+        window_bytes: if member.is_some() { WINDOW } else { 0 },
         ..LogOptions::new(random.u64(..))
     };
-    let mut store = store::open(&volume, log_options, random.u64(..)).map_err(failed)?;
+    let on_damage = if member.is_some() { OnDamage::SetAside } else { OnDamage::Refuse };
+    let mut store = store::open(&volume, log_options, tree_seed, on_damage).map_err(failed)?;
     let report = &store.report;
     if let Some(torn) = &report.torn {
         tracing::warn!("{torn}");
@@ -291,22 +301,45 @@ fn recover(
         // What is there can be read, and the housekeeper tries again.
         Err(error) => tracing::error!("no spare log segment at the start: {error}"),
     }
+    if let Some(trust) = &trust {
+        ensemble::settle_trust(&mut store, &volume, trust)?;
+    }
     let waker = ring.waker();
     let housekeeper = Housekeeper::start(&config.data_log_dir, move || waker.wake())
         .map_err(ServeError::system("starting the housekeeper"))?;
     let took = store.took.as_micros() as u64;
     let now = clock.now();
-    let words = Words::new(config.words, Settings::new(config, address.port()), census, now);
+    let voters = member.map(|member| member.quorum.voters().collect()).unwrap_or_default();
+    let words = Words::new(config.words, Settings::new(config, address.port()), voters, census, now);
     let options = Options { max_txn_bytes: store.log.max_record(), ..service_options(config) };
+    let birth = ensemble::birth(&store, random.u64(..));
     let mut service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
     service.metrics.record(Observed::DbInitTime, took);
     service.metrics.record(Observed::ReplayTime, took);
     service.metrics.record(Observed::ReplayedTxns, store.report.records);
-    Ok(Replica::new(service, store.log, volume, housekeeper, words, config.fsync_warning, now))
+    let parts = Parts { service, log: store.log, volume: Box::new(volume), tree_seed };
+    let (member, peers) = match member {
+        None => (Member::alone(parts, now), None),
+        Some(ensemble) => {
+            let mut peers = ensemble::peers(ensemble, ring.waker())?;
+            peers.start(ring)?;
+            let ensemble = EnsembleParts {
+                zab: ensemble::zab_config(ensemble, config.tick_ms),
+                birth,
+                config_text: ensemble.config_text.clone(),
+                max_packet: (config.max_request_bytes + config.max_request_extra_bytes) as usize,
+                snapshot_size_factor: ensemble.snapshot_size_factor,
+            };
+            (Member::in_ensemble(parts, ensemble, now)?, Some(peers))
+        }
+    };
+    Ok(Replica::new(member, peers, housekeeper, words, config.fsync_warning))
 }
 
 fn service_options(config: &Config) -> Options {
     Options {
+        server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.me.0 as u8),
+        read_only: config.ensemble.as_ref().is_some_and(|ensemble| ensemble.read_only_mode),
         tick_ms: config.tick_ms,
         min_session_timeout_ms: config.min_session_timeout_ms.unsigned_abs(),
         max_session_timeout_ms: config.max_session_timeout_ms.unsigned_abs(),

@@ -111,7 +111,7 @@ impl Words {
                 synced_followers: synced(false, true),
                 synced_non_voting_followers: synced(false, false),
                 synced_observers: synced(true, false) + synced(true, true),
-                pending_syncs: service.pending_syncs() as u64,
+                pending_syncs: status.pending_syncs,
                 uptime_ms: now.mono_ms - self.started_ms,
                 proposal_sizes: status.proposal_sizes,
             }),
@@ -185,7 +185,7 @@ fn mode(status: &Status, service: &Service) -> (Mode, &'static str) {
         State::Following => (Mode::Follower, "following"),
         State::Leading => (Mode::Leader, "leading"),
         State::Observing => (Mode::Observer, "observing"),
-        State::Looking if service.serves_read_only() => (Mode::ReadOnly, "looking"),
+        State::Looking if service.is_read_only() => (Mode::ReadOnly, "looking"),
         State::Looking => (Mode::Follower, "looking"),
     }
 }
