@@ -47,7 +47,8 @@ pub enum Action {
     /// Tell a member how we vote. Only the newest unsent one of each member counts; it is sent again when the
     /// connection was made anew.
     Notify(Sid, Notification),
-    /// Connect to the quorum port of this member.
+    /// Connect to the quorum port of this member. An earlier attempt under way ends with this, or with `Retire`,
+    /// and nothing is told of it.
     Connect(Sid),
     /// Close this connection; nothing comes from it any more.
     Disconnect(Link),
@@ -131,4 +132,12 @@ pub enum Action {
     Retire,
     /// Tell the operator.
     Report(Fault),
+    /// Tell the operator that no leader is found. Said again each time the vote is, which becomes rarer.
+    Waiting {
+        /// This server must not help to elect: it may have forgotten what it acknowledged, and waits for a leader
+        /// that the others elect, or, with an empty directory, for all others to show that they are empty too.
+        untrusted: bool,
+        /// Voters that have not been heard of since this server looks for a leader.
+        silent: Vec<Sid>,
+    },
 }

@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::leading::{Leading, Phase, Stage};
 use super::timer::Timer;
 use super::{Core, Next};
+use crate::wire::election::State;
 
 /// The last counter that is given to a transaction: at the next one the reference stops leading.
 const LAST_COUNTER: u32 = u32::MAX - 1;
@@ -79,9 +80,9 @@ impl Leading {
         }
         self.phase = Phase::Established;
         core.timers.clear(Timer::Phase);
-        core.vote.peer_epoch = self.epoch.0.into();
         core.commit(self.initial, out);
         out.push(Action::Lead(self.epoch));
+        core.established(self.epoch, State::Leading, out);
         for link in self.links() {
             self.up_to_date(core, link, out);
         }
@@ -163,6 +164,11 @@ impl Leading {
                 out.push(Action::Send(link, ToLearner::Ping(last)));
             }
         }
+        self.outvoted(core, out)
+    }
+
+    /// Without a synchronised quorum nothing can be committed any more, and no learner that left could come back.
+    pub fn outvoted(&self, core: &Core, out: &mut Vec<Action>) -> Next {
         let me = core.config.me;
         let alive = |sid| sid == me || self.synced(sid).is_some();
         if self.phase == Phase::Established && !core.config.members.is_quorum(alive) {

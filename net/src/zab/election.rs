@@ -6,9 +6,13 @@
 //!
 //! A member whose directory is empty cannot know whether it is new or wiped. If every other voter shows itself as
 //! empty too, the ensemble is new and it may vote. One word is not enough: a peer may send an old one when a
-//! connection is made anew, before it answers.
+//! connection is made anew, before it answers. (A word said with data is the last one there is of a member that has
+//! data: each says how it votes when its role is established.)
+//!
+//! A round ends as soon as all voters agree that can be expected to speak: nobody else could still object. The leader
+//! whose connection just broke is not waited for, so that the others need no pause to replace it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::log::Epochs;
@@ -23,6 +27,12 @@ use crate::wire::election::{Notification, State};
 
 /// So often a voter must have shown that it is empty.
 const SHOWN_OFTEN: u32 = 2;
+
+/// Those who can only join ask at least so often, in milliseconds: nobody tells them that there is a leader.
+const JOIN_POLL_MS: u64 = 1000;
+
+/// After so many announcements in vain (200, 400, 800 ms as a rule) the operator is told.
+const PATIENCE: u64 = 8;
 
 /// A vote as heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +66,14 @@ pub(super) struct Looking {
     wait_ms: u64,
     /// How often a voter has shown itself as empty.
     empty: BTreeMap<Sid, u32>,
+    /// Voters that have said anything.
+    heard: BTreeSet<Sid>,
 }
 
 impl Looking {
     /// A new round.
     pub fn begin(core: &mut Core, out: &mut Vec<Action>) -> (Looking, Next) {
-        core.round += 1;
+        core.round = core.round.saturating_add(1);
         let proposal = own_vote(core);
         core.vote = proposal;
         let wait_ms = core.config.announce_ms;
@@ -71,6 +83,7 @@ impl Looking {
             settled: BTreeMap::new(),
             wait_ms,
             empty: BTreeMap::new(),
+            heard: BTreeSet::new(),
         };
         core.timers.set(Timer::Announce, core.now + wait_ms);
         looking.announce(core, out);
@@ -88,9 +101,15 @@ impl Looking {
         match event {
             Event::Tick => {
                 if core.timers.take_due(Timer::Announce, core.now) {
-                    self.wait_ms = (self.wait_ms * 2).min(core.config.announce_max_ms);
+                    let only_joins = !core.trusted_voter();
+                    let most = if only_joins { JOIN_POLL_MS } else { u64::MAX };
+                    self.wait_ms = (self.wait_ms * 2).min(core.config.announce_max_ms).min(most);
                     core.timers.set(Timer::Announce, core.now + self.wait_ms);
                     self.announce(core, out);
+                    if self.wait_ms >= (core.config.announce_ms * PATIENCE).min(most) {
+                        let silent = self.silent(core);
+                        out.push(Action::Waiting { untrusted: only_joins && !core.observes(), silent });
+                    }
                 }
                 if core.timers.take_due(Timer::Finalize, core.now) {
                     return finish(core, self.proposal);
@@ -99,8 +118,8 @@ impl Looking {
             }
             // Now it may vote.
             Event::EpochsDurable(_) => Next::Look,
-            // Learners of a leader that we have ceased to be, or not become.
-            Event::Learner(link, _) => {
+            // Learners of a leader that we have ceased to be, or not become; a leader that we do not follow.
+            Event::Learner(link, _) | Event::Connected(link) => {
                 out.push(Action::Disconnect(*link));
                 Next::Stay
             }
@@ -117,15 +136,30 @@ impl Looking {
         said: &Notification,
         out: &mut Vec<Action>,
     ) -> Next {
+        let first = self.heard.insert(from);
+        core.gone.take_if(|gone| *gone == from);
+        let mut answer = said.state == State::Looking && said.round < core.round;
         if said.state == State::Looking && said.zxid <= Zxid::ZERO && said.peer_epoch == 0 {
-            *self.empty.entry(from).or_default() += 1;
+            let shown = self.empty.entry(from).or_default();
+            *shown = shown.saturating_add(1);
+            // So that two empty ones need not wait for their announcements, and are silent soon.
+            answer |= core.fresh && !core.trusted_voter() && *shown <= SHOWN_OFTEN;
             self.trust_if_all_are_empty(core, out);
         } else {
             self.empty.remove(&from);
         }
-        if said.state == State::Looking && said.round < core.round {
+        // It may have come after our last announcement, or have missed it: with the same round nothing else tells it.
+        answer |= said.state == State::Looking && said.round == core.round && first && core.trusted_voter();
+        let before = self.proposal;
+        let next = self.count(core, from, said, out);
+        // A better proposal was announced to all.
+        if answer && next == Next::Stay && self.proposal == before {
             out.push(Action::Notify(from, self.proposal.said_in(State::Looking)));
         }
+        next
+    }
+
+    fn count(&mut self, core: &mut Core, from: Sid, said: &Notification, out: &mut Vec<Action>) -> Next {
         if !core.config.members.votes(said.leader) {
             return Next::Stay;
         }
@@ -159,7 +193,7 @@ impl Looking {
         self.decide(core)
     }
 
-    /// Ends the round if all voters agree; starts or stops the wait for objections if a quorum does.
+    /// Ends the round if all voters agree that may speak; starts or stops the wait for objections if a quorum does.
     fn decide(&mut self, core: &mut Core) -> Next {
         if !core.trusted_voter() {
             return Next::Stay;
@@ -167,11 +201,11 @@ impl Looking {
         let own = Heard { vote: self.proposal, state: State::Looking, version: 2 };
         let agrees =
             |sid: Sid| sid == core.config.me || self.recv.get(&sid).is_some_and(|heard| heard.supports(&own));
-        if core.config.members.voters().all(agrees) {
-            return finish(core, self.proposal);
-        }
-        if !core.config.members.is_quorum(agrees) {
+        let members = &core.config.members;
+        if !members.may_lead(self.proposal.leader) || !members.is_quorum(agrees) {
             core.timers.clear(Timer::Finalize);
+        } else if members.voters().all(|sid| agrees(sid) || core.gone == Some(sid)) {
+            return finish(core, self.proposal);
         } else if !core.timers.is_set(Timer::Finalize) {
             core.timers.set(Timer::Finalize, core.now + core.config.finalize_ms);
         }
@@ -180,16 +214,22 @@ impl Looking {
 
     /// Somebody has a leader: is there a quorum for it, and does it say so itself?
     fn settled(&mut self, core: &mut Core, from: Sid, said: &Notification) -> Next {
+        // What was asked of the disk before must not be taken for a promise to this leader.
+        if core.persisting {
+            return Next::Stay;
+        }
         let heard = Heard { vote: Vote::of(said), state: said.state, version: said.version };
         if said.round == core.round && core.trusted_voter() {
             // Stored without its version, so that within a round only the leader is compared.
             self.recv.insert(from, Heard { version: 0, ..heard });
-            if joins(core, &self.recv, &heard) {
+            // Our own vote counts in our own round.
+            let own = Heard { vote: self.proposal, state: State::Looking, version: 2 };
+            if joins(core, &self.recv, &heard, Some(own)) {
                 return finish(core, heard.vote);
             }
         }
         self.settled.insert(from, heard);
-        if joins(core, &self.settled, &heard) {
+        if joins(core, &self.settled, &heard, None) {
             core.round = heard.vote.round;
             return finish(core, heard.vote);
         }
@@ -200,6 +240,11 @@ impl Looking {
         let said = Vote { round: core.round, ..self.proposal }.said_in(State::Looking);
         let others = core.config.members.voters().filter(|&sid| sid != core.config.me);
         out.extend(others.map(|sid| Action::Notify(sid, said)));
+    }
+
+    fn silent(&self, core: &Core) -> Vec<Sid> {
+        let others = core.config.members.voters().filter(|&sid| sid != core.config.me);
+        others.filter(|sid| !self.heard.contains(sid)).collect()
     }
 
     fn trust_if_all_are_empty(&mut self, core: &mut Core, out: &mut Vec<Action>) {
@@ -229,14 +274,18 @@ fn own_vote(core: &Core) -> Vote {
     }
 }
 
-fn joins(core: &Core, heard: &BTreeMap<Sid, Heard>, what: &Heard) -> bool {
+fn joins(core: &Core, heard: &BTreeMap<Sid, Heard>, what: &Heard, own: Option<Heard>) -> bool {
     let leader = what.vote.leader;
+    let supports = |sid: Sid| match own {
+        Some(own) if sid == core.config.me => own.supports(what),
+        _ => heard.get(&sid).is_some_and(|other| other.supports(what)),
+    };
     let led = if leader == core.config.me {
         core.trusted_voter() && what.vote.round == core.round
     } else {
         heard.get(&leader).is_some_and(|leader| leader.state == State::Leading)
     };
-    led && core.config.members.is_quorum(|sid| heard.get(&sid).is_some_and(|other| other.supports(what)))
+    led && core.config.members.may_lead(leader) && core.config.members.is_quorum(supports)
 }
 
 fn finish(core: &mut Core, vote: Vote) -> Next {

@@ -7,6 +7,7 @@ use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::{Durable, Epochs};
 
 use super::history::History;
+use super::quorum::Membership;
 use crate::wire::election::Notification;
 use crate::wire::quorum::payload::LearnerInfo;
 
@@ -37,6 +38,10 @@ pub enum FromLeader {
     Inform(Zxid),
     /// A sign of life.
     Ping(Zxid),
+    /// COMMIT of a new configuration, and who leads from then on.
+    CommitAndActivate(Zxid, Sid),
+    /// INFORM of a new configuration, and who leads from then on. The transaction is behind the first eight bytes.
+    InformAndActivate(Zxid, Sid),
 }
 
 /// What a learner says to a leader.
@@ -74,6 +79,9 @@ pub enum Event {
     Learner(Link, FromLearner),
     /// A quorum connection is gone.
     Closed(Link),
+    /// Bytes of a synchronisation get through: the learner's side takes what the leader queued, or pieces of the
+    /// snapshot arrive. A sign of life of peers that cannot give another one.
+    Flowing(Link),
     /// The leader gave its own transactions to the log, after `marks().submitted` up to here, without holes.
     Submitted(Zxid),
     /// So far the log is durable.
@@ -84,7 +92,7 @@ pub enum Event {
     Truncated(Durable<Zxid>),
     /// The log cannot be cut there: no snapshot is old enough.
     TruncateImpossible,
-    /// The snapshot that was received is durable and replaces everything.
+    /// The snapshot that was received is durable and replaces everything. Told before the next `Tick`.
     SnapshotLoaded(Durable<Zxid>),
     /// The connection broke before the snapshot was whole, nothing has changed.
     SnapshotAbandoned,
@@ -102,6 +110,14 @@ pub enum Event {
         cheap_from: Zxid,
         /// See `sync_leader::Facts::sendable`.
         sendable: Zxid,
+    },
+    /// An established configuration: the text that came with NEWLEADER, told once the role serves, or that of a
+    /// committed reconfiguration. One that is not newer changes nothing.
+    Reconfigured {
+        /// Its members.
+        members: Membership,
+        /// Its version.
+        version: i64,
     },
 }
 

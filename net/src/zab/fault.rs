@@ -107,6 +107,44 @@ pub enum Fault {
     /// The epoch has no zxid left.
     #[error("the counter of epoch {0} is spent")]
     CounterSpent(Epoch),
+    /// A learner has transactions of this epoch, or a later one, that its leader never made.
+    #[error("server {sid} has {last}, which epoch {epoch} never had")]
+    Impossible {
+        /// The learner.
+        sid: Sid,
+        /// Its last transaction.
+        last: Zxid,
+        /// Of the leader.
+        epoch: Epoch,
+    },
+    /// The voters that could make a quorum have turned to another election.
+    #[error("too many voters look for another leader")]
+    Deserted,
+    /// The ensemble has other members now.
+    #[error("configuration version {0:#x} has other members: looking for a leader among them")]
+    Reconfigured(i64),
+    /// The ensemble goes on without this server.
+    #[error("configuration version {0:#x} does not contain this server, it keeps its own")]
+    Removed(i64),
+    /// A reconfiguration makes somebody else lead.
+    #[error("server {0} leads from now on")]
+    Redesignated(Sid),
+    /// The first transaction of an old epoch is not its first: a log of other origin.
+    #[error("transaction {got} follows {last}: the beginning of the epoch is missing, or never was")]
+    EpochStart {
+        /// What came.
+        got: Zxid,
+        /// What is there.
+        last: Zxid,
+    },
+    /// The log ends in a later epoch than was adopted: a takeover of the history was interrupted behind its data.
+    #[error("the log ends in epoch {last}, current is {current}: raised")]
+    EpochRaised {
+        /// Before.
+        current: Epoch,
+        /// Of the last transaction.
+        last: Epoch,
+    },
     /// Epochs are used up.
     #[error("no epoch is left")]
     EpochsSpent,

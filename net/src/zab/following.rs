@@ -18,6 +18,10 @@ use crate::wire::quorum::payload::LearnerInfo;
 /// A refused connection is tried again after so many milliseconds: the leader opens its port only when it knows.
 const RETRY_MS: u64 = 20;
 
+/// After so many milliseconds of refused connections the election is taken to be void: somebody who leads has
+/// opened its port by then.
+const REFUSED_MS: u64 = 1000;
+
 /// How far the learner is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -61,11 +65,21 @@ pub(super) struct Following {
     pub committed: Zxid,
     /// Acknowledged up to here.
     pub acked: Zxid,
+    /// When it began to connect.
+    began: u64,
 }
 
 impl Following {
     pub fn begin(core: &mut Core, leader: Sid, out: &mut Vec<Action>) -> Following {
-        out.push(Action::Connect(leader));
+        // A leader that is followed in vain again and again is not to be flooded.
+        let delay = match core.failures {
+            0 => 0,
+            n => (RETRY_MS << n.min(6)).min(REFUSED_MS),
+        };
+        match delay {
+            0 => out.push(Action::Connect(leader)),
+            _ => core.timers.set(Timer::Connect, core.now + delay),
+        }
         let following = Following {
             leader,
             phase: Phase::Connecting,
@@ -74,9 +88,20 @@ impl Following {
             ours: false,
             committed: core.marks.committed,
             acked: Zxid::ZERO,
+            began: core.now + delay,
         };
-        following.heard(core);
+        core.timers.set(Timer::Phase, following.began + core.config.init_limit * core.config.tick_ms);
         following
+    }
+
+    /// Whether NEWLEADER was acknowledged.
+    pub fn adopted(&self) -> bool {
+        matches!(self.phase, Phase::Synced | Phase::Serving)
+    }
+
+    /// Whether clients could be served.
+    pub fn served(&self) -> bool {
+        self.phase == Phase::Serving
     }
 
     /// Closes the connection.
@@ -93,6 +118,9 @@ impl Following {
                 Next::Stay
             }
             Event::ConnectFailed if self.phase == Phase::Connecting => {
+                if core.now >= self.began + REFUSED_MS {
+                    return lost(Fault::Unreachable(self.leader), out);
+                }
                 core.timers.set(Timer::Connect, core.now + RETRY_MS);
                 Next::Stay
             }
@@ -104,7 +132,12 @@ impl Following {
             }
             Event::Closed(link) if self.link == Some(link) => {
                 self.link = None;
+                core.gone = Some(self.leader);
                 lost(Fault::LeaderGone(self.leader), out)
+            }
+            Event::Flowing(link) if self.link == Some(link) => {
+                self.heard(core);
+                Next::Stay
             }
             Event::EpochsDurable(_) => self.promised(core, out),
             Event::Durable(_) => self.durable(core, out),
@@ -173,17 +206,19 @@ impl Following {
                 self.head(core, link, packet, out)
             }
             (FromLeader::Proposal(zxid), Phase::Receiving) => self.history(core, zxid, out),
+            // Later an observer gets no PROPOSAL, and no COMMIT but of what it has.
             (
-                FromLeader::Proposal(zxid),
+                FromLeader::Proposal(_),
                 Phase::Flushing(_) | Phase::Adopting | Phase::Synced | Phase::Serving,
-            ) => {
-                if core.observes() {
-                    Next::Stay
-                } else {
-                    self.log(core, zxid, out)
-                }
+            ) if core.observes() => Next::Stay,
+            (
+                FromLeader::Commit(zxid),
+                Phase::Flushing(_) | Phase::Adopting | Phase::Synced | Phase::Serving,
+            ) if core.observes() && zxid > core.history.last() => Next::Stay,
+            (FromLeader::Proposal(zxid), Phase::Flushing(_) | Phase::Adopting | Phase::Synced) => {
+                self.history(core, zxid, out)
             }
-            (FromLeader::Commit(_), Phase::Serving) if core.observes() => Next::Stay,
+            (FromLeader::Proposal(zxid), Phase::Serving) => self.log(core, zxid, out),
             (
                 FromLeader::Commit(zxid),
                 Phase::Receiving | Phase::Flushing(_) | Phase::Adopting | Phase::Synced | Phase::Serving,
@@ -192,6 +227,14 @@ impl Following {
                 FromLeader::Inform(zxid),
                 Phase::Receiving | Phase::Flushing(_) | Phase::Adopting | Phase::Synced | Phase::Serving,
             ) => self.inform(core, zxid, out),
+            (FromLeader::CommitAndActivate(zxid, leader), _) => {
+                let next = self.packet(core, link, FromLeader::Commit(zxid), out);
+                self.redesignated(leader, next, out)
+            }
+            (FromLeader::InformAndActivate(zxid, leader), _) => {
+                let next = self.packet(core, link, FromLeader::Inform(zxid), out);
+                self.redesignated(leader, next, out)
+            }
             (FromLeader::NewLeader(epoch), Phase::Receiving) => self.new_leader(core, epoch, out),
             (FromLeader::UpToDate, Phase::Synced) => self.up_to_date(core, link, out),
             (FromLeader::Ping(zxid), Phase::Serving) => {
@@ -205,6 +248,14 @@ impl Following {
             }
             _ => lost(Fault::OutOfPhase { phase: "following" }, out),
         }
+    }
+
+    /// A reconfiguration names who leads from now on: another one has to be found like any leader.
+    fn redesignated(&self, leader: Sid, next: Next, out: &mut Vec<Action>) -> Next {
+        if next == Next::Stay && leader != self.leader {
+            return lost(Fault::Redesignated(leader), out);
+        }
+        next
     }
 
     fn invited(&mut self, core: &mut Core, link: Link, out: &mut Vec<Action>) -> Next {
@@ -236,9 +287,11 @@ impl Following {
     fn promised(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {
         let Some(link) = self.link else { return Next::Stay };
         match self.phase {
-            Phase::Promising => self.accept(core, link, Some(core.epochs.get().current), out),
+            Phase::Promising if core.epochs.get().accepted == self.epoch => {
+                self.accept(core, link, Some(core.epochs.get().current), out)
+            }
             Phase::Doubting(zxid) => self.receive(core, link, zxid, out),
-            Phase::Adopting => {
+            Phase::Adopting if core.epochs.get().current == self.epoch => {
                 self.phase = Phase::Synced;
                 self.heard(core);
                 out.push(Action::AckNewLeader { link, history: core.durable, epochs: core.epochs });
@@ -251,9 +304,18 @@ impl Following {
 
     /// A transaction that is not known to be committed.
     pub fn log(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Action>) -> Next {
-        // The leader's epoch is the newest there is, and what it proposes belongs to it.
-        if !core.history.continues_with(zxid) || zxid.epoch() > self.epoch {
-            return lost(Fault::Gap { got: zxid, last: core.history.last() }, out);
+        let last = core.history.last();
+        let begins = zxid.epoch() > last.epoch() && zxid.counter() != 1;
+        // The leader's epoch is the newest there is; what it proposes belongs to it, from the first transaction on.
+        if !core.history.continues_with(zxid)
+            || zxid.epoch() > self.epoch
+            || (zxid.epoch() < self.epoch && self.phase != Phase::Receiving)
+            || (zxid.epoch() == self.epoch && begins)
+        {
+            return lost(Fault::Gap { got: zxid, last }, out);
+        }
+        if begins {
+            out.push(Action::Report(Fault::EpochStart { got: zxid, last }));
         }
         core.append(zxid, out);
         Next::Stay

@@ -4,9 +4,9 @@
 //! learners get the history; `broadcast` goes on from there. Every phase has to be over within the initial limit.
 //! Only `Zab` calls this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ringkeeper_engine::id::{Epoch, Zxid};
+use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::Epochs;
 
 use super::action::{Action, Flow, ToLearner};
@@ -17,6 +17,7 @@ use super::sync_leader::{Choice, Facts, Head, choose};
 use super::timer::Timer;
 use super::view::Stretch;
 use super::{Core, Next};
+use crate::wire::election::Notification;
 use crate::wire::quorum::payload::LearnerInfo;
 
 /// How far the leader is, in the order of the protocol.
@@ -83,6 +84,8 @@ pub(super) struct Leading {
     pub initial: Zxid,
     pub learners: BTreeMap<Link, Learner>,
     discovery: Discovery,
+    /// Voters that look for a leader elsewhere than here, as far as is known.
+    away: BTreeSet<Sid>,
 }
 
 impl Leading {
@@ -96,6 +99,7 @@ impl Leading {
             initial,
             learners: BTreeMap::new(),
             discovery,
+            away: BTreeSet::new(),
         };
         leading.phase_begins(core);
         core.timers.set(Timer::Ping, core.now + core.config.tick_ms / 2);
@@ -118,8 +122,9 @@ impl Leading {
             Event::Learner(link, packet) => self.packet(core, link, packet, out),
             Event::Closed(link) => {
                 self.learners.remove(&link);
-                Next::Stay
+                self.outvoted(core, out)
             }
+            Event::Flowing(link) => self.flowing(core, link),
             Event::EpochsDurable(_) => self.promised(core, out),
             Event::Submitted(upto) => self.submitted(core, upto, out),
             Event::Durable(_) => self.advance(core, out),
@@ -129,6 +134,34 @@ impl Leading {
             }
             _ => Next::Stay,
         }
+    }
+
+    /// A voter looks for a leader, although an election made this server lead. Without a quorum of the others none of
+    /// those who look can join, so that to wait for them would be in vain.
+    pub fn deserted(&mut self, core: &Core, from: Sid, said: &Notification, out: &mut Vec<Action>) -> Next {
+        let still_ours = (said.leader, said.round) == (core.config.me, core.vote.round);
+        if self.phase == Phase::Established || still_ours {
+            return Next::Stay;
+        }
+        self.away.insert(from);
+        if core.config.members.is_quorum(|sid| !self.away.contains(&sid)) {
+            return Next::Stay;
+        }
+        out.push(Action::Report(Fault::Deserted));
+        Next::Look
+    }
+
+    /// A synchronisation makes progress, of which the learner cannot tell us.
+    fn flowing(&mut self, core: &mut Core, link: Link) -> Next {
+        if let Some(learner) = self.learners.get_mut(&link)
+            && learner.stage == Stage::Syncing
+        {
+            (learner.heard, learner.owing_since) = (core.now, Some(core.now));
+            if learner.voter && self.phase == Phase::Synchronizing {
+                self.phase_begins(core);
+            }
+        }
+        Next::Stay
     }
 
     fn packet(&mut self, core: &mut Core, link: Link, packet: FromLearner, out: &mut Vec<Action>) -> Next {
@@ -186,6 +219,7 @@ impl Leading {
             owing_since: None,
         };
         self.learners.insert(link, learner);
+        self.away.remove(&sid);
         match self.phase {
             Phase::Discovering => {
                 self.discovery.introduced(sid, voter, info.accepted);
@@ -193,7 +227,7 @@ impl Leading {
             }
             Phase::Promising => Next::Stay,
             _ => {
-                self.invite(link, out);
+                self.invite(core, link, out);
                 Next::Stay
             }
         }
@@ -214,16 +248,16 @@ impl Leading {
 
     fn promised(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {
         match self.phase {
-            Phase::Promising => {
+            Phase::Promising if core.epochs.get().accepted == self.epoch => {
                 self.phase = Phase::Electing;
                 self.phase_begins(core);
                 for link in self.links() {
-                    self.invite(link, out);
+                    self.invite(core, link, out);
                 }
                 self.try_adopt(core, out);
                 Next::Stay
             }
-            Phase::Adopting => {
+            Phase::Adopting if core.epochs.get().current == self.epoch => {
                 self.phase = Phase::Synchronizing;
                 self.phase_begins(core);
                 for link in self.links() {
@@ -236,9 +270,9 @@ impl Leading {
         }
     }
 
-    fn invite(&mut self, link: Link, out: &mut Vec<Action>) {
+    fn invite(&mut self, core: &Core, link: Link, out: &mut Vec<Action>) {
         if let Some(learner) = self.learners.get_mut(&link) {
-            learner.stage = Stage::Invited;
+            (learner.stage, learner.heard) = (Stage::Invited, core.now);
             out.push(Action::Send(link, ToLearner::LeaderInfo(self.epoch)));
         }
     }
@@ -300,14 +334,22 @@ impl Leading {
             cheap_from: core.cheap_from,
             force_snapshot: core.config.force_snapshot,
         };
-        let Choice::Go(plan) = choose(&facts) else { return };
+        let (sid, last) = (learner.info.sid, learner.last);
+        let plan = match choose(&facts) {
+            Choice::Go(plan) => plan,
+            Choice::Later(_) => return,
+            Choice::Refuse => {
+                self.expel(link, Fault::Impossible { sid, last, epoch: self.epoch }, out);
+                return;
+            }
+        };
         out.push(match plan.head {
             Head::Diff(end) => Action::Send(link, ToLearner::Diff(end)),
             Head::Trunc(cut) => Action::Send(link, ToLearner::Trunc(cut)),
             Head::Snap(file) => Action::SendSnapshot { link, label: file, upto: file },
             Head::Merged(label) => Action::SendSnapshot { link, label, upto: self.initial },
         });
-        learner.stage = Stage::Syncing;
+        (learner.stage, learner.heard) = (Stage::Syncing, core.now);
         // Commits of what follows are held back until UPTODATE: Apache learners do not survive them earlier.
         (learner.sent, learner.told, learner.acked) = (plan.has, plan.end, plan.has);
         let mut stream = |flow, after, upto| {

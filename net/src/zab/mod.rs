@@ -13,6 +13,7 @@
 
 pub mod action;
 mod broadcast;
+mod check;
 mod discovery;
 mod election;
 pub mod event;
@@ -36,6 +37,8 @@ pub mod timer;
 pub mod view;
 mod vote;
 
+use std::collections::BTreeMap;
+
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::{Durable, Epochs};
 
@@ -43,6 +46,7 @@ use crate::wire::election::{Notification, State};
 use action::Action;
 use election::Looking;
 use event::{Birth, Event};
+use fault::Fault;
 use following::Following;
 use history::History;
 use leading::Leading;
@@ -101,6 +105,12 @@ struct Core {
     receiving: bool,
     /// The trust in our own data was withdrawn for a snapshot that has not come yet.
     lent_trust: bool,
+    /// The leader whose connection broke and of which nothing was heard since.
+    gone: Option<Sid>,
+    /// So many leaders were followed in vain, one after the other.
+    failures: u32,
+    /// The newest word of each member that spoke while we could not vote.
+    unheard: BTreeMap<Sid, Notification>,
 }
 
 /// What a role wants to become.
@@ -130,6 +140,14 @@ pub struct Zab {
 }
 
 impl Core {
+    /// A role is established. Whoever looks for a leader hears of it, and nobody is ever sent an older word again.
+    fn established(&mut self, epoch: Epoch, state: State, out: &mut Vec<Action>) {
+        self.vote.peer_epoch = epoch.0.into();
+        (self.gone, self.failures) = (None, 0);
+        let others = self.config.members.all().filter(|&sid| sid != self.config.me);
+        out.extend(others.map(|sid| Action::Notify(sid, self.vote.said_in(state))));
+    }
+
     /// Whether this server may help to elect.
     fn trusted_voter(&self) -> bool {
         self.config.members.votes(self.config.me) && !self.epochs.get().nonvoting
@@ -140,7 +158,7 @@ impl Core {
     }
 
     fn persist(&mut self, epochs: Epochs, out: &mut Vec<Action>) {
-        debug_assert!(!self.persisting, "one promise at a time");
+        assert!(!self.persisting, "one promise at a time");
         self.persisting = true;
         out.push(Action::Persist(epochs));
     }
@@ -242,10 +260,13 @@ impl Zab {
             cutting: false,
             receiving: false,
             lent_trust: false,
+            gone: None,
+            failures: 0,
+            unheard: BTreeMap::new(),
         };
-        core.marks.check();
         let mut zab = Zab { core, role: Role::Settling };
         zab.settle(out);
+        zab.check();
         zab
     }
 
@@ -255,9 +276,16 @@ impl Zab {
         self.core.note(&event);
         let next = match event {
             Event::Notified { from, notification } => self.notified(from, &notification, out),
+            Event::Reconfigured { members, version } => self.reconfigured(members, version, out),
             event => match &mut self.role {
                 Role::Settling => {
-                    assert!(!matches!(event, Event::Submitted(_)), "no leader, yet {event:?}");
+                    match event {
+                        Event::Submitted(_) => panic!("no leader, yet {event:?}"),
+                        Event::Connected(link) | Event::Learner(link, _) => {
+                            out.push(Action::Disconnect(link));
+                        }
+                        _ => {}
+                    }
                     self.settle(out);
                     Next::Stay
                 }
@@ -267,7 +295,7 @@ impl Zab {
             },
         };
         self.turn(next, out);
-        self.core.marks.check();
+        self.check();
     }
 
     /// When `Event::Tick` is wanted, in milliseconds of the caller's clock.
@@ -327,7 +355,13 @@ impl Zab {
                     Vote { round: *round, ..role.proposal() }.said_in(State::Looking),
                 ));
             }
-            Role::Settling => {}
+            Role::Settling => {
+                self.core.unheard.insert(from, *said);
+            }
+            Role::Leading(role) if said.state == State::Looking => {
+                out.push(Action::Notify(from, vote.said_in(State::Leading)));
+                return role.deserted(&self.core, from, said, out);
+            }
             _ if said.state == State::Looking => {
                 out.push(Action::Notify(from, vote.said_in(self.state())));
             }
@@ -336,13 +370,35 @@ impl Zab {
         Next::Stay
     }
 
+    /// Another established configuration. Other members are another ensemble: its leader has to be found.
+    fn reconfigured(&mut self, members: Membership, version: i64, out: &mut Vec<Action>) -> Next {
+        let config = &mut self.core.config;
+        if version <= config.config_version {
+            return Next::Stay;
+        }
+        if !members.contains(config.me) {
+            out.push(Action::Report(Fault::Removed(version)));
+            return Next::Stay;
+        }
+        config.config_version = version;
+        if config.members == members {
+            return Next::Stay;
+        }
+        config.members = members;
+        out.push(Action::Report(Fault::Reconfigured(version)));
+        if matches!(self.role, Role::Settling) { Next::Stay } else { Next::Look }
+    }
+
     fn turn(&mut self, next: Next, out: &mut Vec<Action>) {
         match next {
             Next::Stay => {}
             Next::Look => {
                 self.core.timers.clear_all();
                 match &self.role {
-                    Role::Following(role) => role.leave(out),
+                    Role::Following(role) => {
+                        self.core.failures = if role.served() { 0 } else { self.core.failures + 1 };
+                        role.leave(out);
+                    }
                     Role::Leading(role) => role.leave(out),
                     _ => {}
                 }
@@ -377,6 +433,14 @@ impl Zab {
             core.persist(Epochs { nonvoting: false, ..core.epochs.get() }, out);
             return;
         }
+        let (last, epochs) = (core.history.last().epoch(), core.epochs.get());
+        if last > epochs.current && core.history.last() > Zxid::ZERO {
+            // A history without holes that ends in an epoch contains the one that the epoch began with, so that this
+            // is what adopting the epoch would have led to (quorum reference 3.5).
+            out.push(Action::Report(Fault::EpochRaised { current: epochs.current, last }));
+            core.persist(Epochs { current: last, accepted: epochs.accepted.max(last), ..epochs }, out);
+            return;
+        }
         if core.observes() && core.timers.next().is_none() && core.round > 0 {
             let delay = core.rng.u64(0..200);
             core.timers.set(Timer::Wake, core.now + delay);
@@ -387,6 +451,11 @@ impl Zab {
         }
         let (role, next) = Looking::begin(core, out);
         self.role = Role::Looking(role);
+        let unheard = std::mem::take(&mut core.unheard);
         self.turn(next, out);
+        for (from, said) in unheard {
+            let next = self.notified(from, &said, out);
+            self.turn(next, out);
+        }
     }
 }

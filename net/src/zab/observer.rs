@@ -17,7 +17,7 @@ impl Following {
             return lost(Fault::OutOfPhase { phase: "following" }, out);
         }
         if zxid <= core.history.last() {
-            return Next::Stay;
+            return self.commit(core, zxid, out);
         }
         match self.log(core, zxid, out) {
             Next::Stay => self.commit(core, zxid, out),

@@ -8,7 +8,7 @@ use ringkeeper_engine::id::Zxid;
 use super::action::ToLearner;
 use super::event::{FromLeader, FromLearner};
 use crate::wire::quorum::payload::{
-    LearnerInfo, PayloadError, ack_epoch, leader_info, new_leader, put_leader_info,
+    LearnerInfo, PayloadError, ack_epoch, activate, leader_info, new_leader, put_leader_info,
 };
 use crate::wire::quorum::{QuorumPacket, kind, put_packet};
 
@@ -35,6 +35,8 @@ pub fn from_leader(packet: &QuorumPacket<'_>) -> Result<Option<FromLeader>, Payl
         kind::COMMIT => FromLeader::Commit(zxid),
         kind::INFORM => FromLeader::Inform(zxid),
         kind::PING => FromLeader::Ping(zxid),
+        kind::COMMIT_AND_ACTIVATE => FromLeader::CommitAndActivate(zxid, activate(packet)?.0),
+        kind::INFORM_AND_ACTIVATE => FromLeader::InformAndActivate(zxid, activate(packet)?.0),
         _ => return Ok(None),
     }))
 }
@@ -68,7 +70,7 @@ pub fn put_to_learner(out: &mut Vec<u8>, packet: ToLearner, config: &[u8]) {
 mod tests {
     use super::*;
     use crate::wire::quorum::Decoder;
-    use ringkeeper_engine::id::Epoch;
+    use ringkeeper_engine::id::{Epoch, Sid};
 
     fn read<T>(bytes: &[u8], with: impl Fn(&QuorumPacket<'_>) -> T) -> T {
         let mut decoder = Decoder::new(1000);
@@ -91,6 +93,24 @@ mod tests {
             put_to_learner(&mut out, said, b"version=0");
             assert_eq!(read(&out, from_leader), Ok(Some(heard)));
         }
+    }
+
+    #[test]
+    fn a_reconfiguration_names_who_leads_from_then_on() {
+        let z = Zxid::new(Epoch(3), 4);
+        let mut data = 5i64.to_be_bytes().to_vec();
+        let packet = |kind, data: &[u8]| {
+            let mut out = Vec::new();
+            put_packet(&mut out, kind, z, Some(data));
+            out
+        };
+        let heard = read(&packet(kind::COMMIT_AND_ACTIVATE, &data), from_leader);
+        assert_eq!(heard, Ok(Some(FromLeader::CommitAndActivate(z, Sid(5)))));
+        assert!(read(&packet(kind::COMMIT_AND_ACTIVATE, &data[..7]), from_leader).is_err());
+        data.extend_from_slice(b"txn");
+        let bytes = packet(kind::INFORM_AND_ACTIVATE, &data);
+        assert_eq!(read(&bytes, from_leader), Ok(Some(FromLeader::InformAndActivate(z, Sid(5)))));
+        read(&bytes, |packet| assert_eq!(activate(packet), Ok((Sid(5), &b"txn"[..]))));
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Membership {
         self.voters.iter().copied()
     }
 
+    /// All members, voters first.
+    pub fn all(&self) -> impl Iterator<Item = Sid> + '_ {
+        self.voters.iter().chain(&self.observers).copied()
+    }
+
     /// Whether `sid` votes.
     pub fn votes(&self, sid: Sid) -> bool {
         self.voters.contains(&sid)

@@ -80,6 +80,8 @@ pub enum Choice {
     /// Wait until this is committed: the learner holds proposals which an Apache server cannot be told to commit
     /// over a new connection.
     Later(Zxid),
+    /// It has what nobody can have made: transactions of this epoch that are not its leader's, or of a later one.
+    Refuse,
 }
 
 /// The first matching row.
@@ -89,10 +91,12 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     // A merged snapshot of ours has this label: its state is the initial history.
     let peer = if facts.peer_last == start { facts.initial } else { facts.peer_last };
     let history = facts.history;
-    if facts.force_snapshot {
-        return Choice::Go(snapshot(facts, end));
+    assert!(facts.sendable <= end, "a snapshot of {} behind the end {end}", facts.sendable);
+    if peer > start.max(history.last()) {
+        return Choice::Refuse;
     }
-    let known = history.holds(peer) || (peer.counter() == 0 && peer <= end && history.knows_epoch_of(peer));
+    let begun = || peer.counter() == 0 && history.base() <= peer && history.knows_epoch_of(peer);
+    let known = history.holds(peer) || (peer <= end && begun());
     if known && peer > end {
         return if facts.ours {
             Choice::Go(plan(facts, Head::Diff(end), end, end, peer))
@@ -100,8 +104,13 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
             Choice::Later(peer)
         };
     }
+    if facts.force_snapshot {
+        return Choice::Go(snapshot(facts, end));
+    }
+    // Behind a snapshot that ends earlier the same transactions would have to follow, and more.
+    let sparing = |from| from >= facts.cheap_from || from >= facts.window || from >= facts.sendable;
     if known {
-        return Choice::Go(match peer >= facts.cheap_from || peer >= facts.window {
+        return Choice::Go(match sparing(peer) {
             true => plan(facts, Head::Diff(end), peer, end, end),
             false => snapshot(facts, end),
         });
@@ -109,7 +118,7 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     match history.floor(peer) {
         Some(floor) if facts.ours && peer.counter() != 0 => {
             let cut = floor.min(end);
-            match cut >= facts.cheap_from || cut >= facts.window {
+            match sparing(cut) {
                 true => Choice::Go(plan(facts, Head::Trunc(cut), cut, end, end)),
                 false => Choice::Go(snapshot(facts, end)),
             }
@@ -167,7 +176,7 @@ mod tests {
                 assert_eq!(plan.end, z(2, 6));
                 (plan.head, plan.after)
             }
-            Choice::Later(zxid) => panic!("waits for {zxid}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -231,6 +240,55 @@ mod tests {
     fn an_unknown_zxid_between_known_ones_is_cut_and_continued() {
         let history = history();
         assert_eq!(head(&facts(&history, z(1, 12), true)), (Head::Trunc(z(1, 9)), z(1, 9)));
+    }
+
+    #[test]
+    fn the_start_of_an_epoch_whose_first_transactions_are_gone_is_no_place_to_go_on_from() {
+        let mut history = history();
+        history.purge(z(2, 3));
+        assert_eq!(head(&facts(&history, z(2, 0), true)).0, Head::Snap(z(2, 6)));
+        assert_eq!(head(&facts(&history, z(2, 3), true)).0, Head::Diff(z(2, 6)));
+    }
+
+    #[test]
+    fn what_a_snapshot_would_need_as_well_is_sent_without_one() {
+        let history = history();
+        let mut facts = facts(&history, z(2, 3), true);
+        (facts.window, facts.cheap_from, facts.sendable) = (z(2, 6), z(2, 6), z(2, 2));
+        let diff = Plan {
+            head: Head::Diff(z(2, 6)),
+            after: z(2, 3),
+            end: z(2, 6),
+            has: z(2, 6),
+            source: Source::Disk,
+        };
+        assert_eq!(choose(&facts), Choice::Go(diff));
+        facts.peer_last = z(2, 1);
+        assert_eq!(head(&facts).0, Head::Snap(z(2, 2)));
+    }
+
+    #[test]
+    fn transactions_that_nobody_can_have_made_are_refused_and_old_junk_is_not() {
+        let mut history = history();
+        history.extend(z(4, 1), z(4, 5));
+        let mut facts = facts(&history, z(4, 6), true);
+        (facts.committed, facts.sendable) = (z(4, 5), z(4, 5));
+        for (peer, refused) in
+            [(z(4, 6), true), (z(5, 1), true), (z(3, 9), false), (Zxid::from_raw(-1), false)]
+        {
+            for ours in [false, true] {
+                (facts.peer_last, facts.ours) = (peer, ours);
+                assert_eq!(choose(&facts) == Choice::Refuse, refused, "{peer}");
+            }
+        }
+        let mut purged = history.clone();
+        purged.purge(z(4, 3));
+        let mut facts = Facts { history: &purged, peer_last: z(4, 2), ..facts };
+        assert!(matches!(choose(&facts), Choice::Go(Plan { head: Head::Snap(_), .. })), "gone, not unknown");
+        // Where a snapshot is wanted, one that an Apache learner's log reaches beyond would be wrong.
+        (facts.peer_last, facts.committed, facts.sendable) = (z(4, 5), z(4, 4), z(4, 4));
+        (facts.ours, facts.force_snapshot) = (false, true);
+        assert_eq!(choose(&facts), Choice::Later(z(4, 5)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::event::{FromLeader, Link};
 use super::fault::Fault;
 use super::following::{Following, Phase, lost};
 use super::{Core, Next};
+use crate::wire::election::State;
 
 impl Following {
     /// DIFF, TRUNC or SNAP.
@@ -34,6 +35,12 @@ impl Following {
             }
             FromLeader::Snap(zxid) => self.receive(core, link, zxid, out),
             _ if untrusted => return lost(Fault::NeedsSnapshot, out),
+            // What we have of its own epoch is its own, and comes again if it is not committed: it may count on that
+            // already, and must not lose it even for a moment.
+            FromLeader::Trunc(to) if to < last && last.epoch() == self.epoch => {
+                self.phase = Phase::Receiving;
+                self.committed = core.marks.committed.max(to);
+            }
             FromLeader::Trunc(to) if to < last => {
                 self.phase = Phase::Cutting(to);
                 core.cutting = true;
@@ -73,8 +80,8 @@ impl Following {
     pub fn receive(&mut self, core: &mut Core, link: Link, zxid: Zxid, out: &mut Vec<Action>) {
         self.phase = Phase::Loading;
         core.receiving = true;
-        // How long a snapshot takes depends on its size. The connection tells when it breaks.
-        core.timers.clear(super::timer::Timer::Phase);
+        // How long a snapshot takes depends on its size: what counts is that it comes.
+        self.heard(core);
         out.push(Action::ReceiveSnapshot(link, zxid));
     }
 
@@ -87,7 +94,7 @@ impl Following {
         Next::Stay
     }
 
-    /// A PROPOSAL before NEWLEADER. A snapshot may hold it already.
+    /// A PROPOSAL before UPTODATE. A snapshot may hold it already, and around NEWLEADER one may come twice.
     pub fn history(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Action>) -> Next {
         if zxid <= core.history.last() {
             return Next::Stay;
@@ -121,12 +128,13 @@ impl Following {
     pub fn up_to_date(&mut self, core: &mut Core, link: Link, out: &mut Vec<Action>) -> Next {
         self.phase = Phase::Serving;
         core.fresh = false;
-        core.vote.peer_epoch = self.epoch.0.into();
         out.push(Action::AckNewLeader { link, history: core.durable, epochs: core.epochs });
         let initial = core.history.floor(Zxid::new(self.epoch, 0)).unwrap_or(core.history.base());
         self.committed = self.committed.max(initial);
         core.commit(self.committed, out);
         out.push(Action::Serve(self.leader, self.epoch));
+        let state = if core.observes() { State::Observing } else { State::Following };
+        core.established(self.epoch, state, out);
         Next::Stay
     }
 }

@@ -115,9 +115,19 @@ impl Node {
         assert_eq!(node.zab.next_zxid(), None, "no write before a quorum has the history");
         let out = node.learner(1, FromLearner::Ack(z(2, 0)));
         let want = [Action::Commit(z(1, 9)), Action::Lead(Epoch(2)), Action::Send(link, ToLearner::UpToDate)];
-        assert_eq!(out, want);
+        assert_eq!(without_words(out, State::Leading), want);
         node
     }
+}
+
+/// Everybody hears of an established role; what else is to be done?
+fn without_words(mut out: Vec<Action>, state: State) -> Vec<Action> {
+    let words = out.extract_if(
+        ..,
+        |action| matches!(action, Action::Notify(_, said) if (said.state, said.peer_epoch) == (state, 2)),
+    );
+    assert_eq!(words.count(), 3, "two voters and an observer");
+    out
 }
 
 fn info(sid: i64, ours: bool) -> FromLearner {
@@ -147,7 +157,7 @@ fn history_then_epoch_then_acknowledgement() {
     assert_eq!(node.leader(FromLeader::Commit(z(2, 1))), []);
     assert_eq!(node.leader(FromLeader::Proposal(z(2, 2))), [Action::Append(z(2, 2))]);
     let want = [ack(z(2, 1)), Action::Commit(z(2, 1)), Action::Serve(Sid(3), Epoch(2))];
-    assert_eq!(node.leader(FromLeader::UpToDate), want);
+    assert_eq!(without_words(node.leader(FromLeader::UpToDate), State::Following), want);
     let want = [Action::Ack { link, after: z(2, 1), upto: Durable::assumed(z(2, 2)), ours: true }];
     assert_eq!(node.durable(z(2, 2)), want);
     assert_eq!(node.leader(FromLeader::Commit(z(2, 2))), [Action::Commit(z(2, 2))]);

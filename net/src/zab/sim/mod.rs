@@ -1,6 +1,7 @@
 //! A small deterministic world for several cores: ordered connections, disks that flush when they like, crashes,
 //! partitions. One seed decides everything. After every commit the world checks what must never be wrong.
 
+mod checks;
 mod member;
 mod perform;
 
@@ -12,6 +13,7 @@ use super::Config;
 use super::event::{Event, FromLeader, FromLearner, Link};
 use super::quorum::Membership;
 use crate::wire::election::Notification;
+use checks::Checks;
 pub use member::{Io, Member};
 
 /// A transaction: its zxid, and a value that no other has.
@@ -69,6 +71,7 @@ pub struct World {
     pub paths: BTreeSet<Path>,
     /// Members that are taken for Apache servers by their leader.
     pub apache: BTreeSet<Sid>,
+    pub checks: Checks,
     /// Clients write all the time.
     busy: bool,
 }
@@ -105,8 +108,22 @@ impl World {
             leaders: BTreeMap::new(),
             paths: BTreeSet::new(),
             apache: BTreeSet::new(),
+            checks: Checks::default(),
             busy: true,
         }
+    }
+
+    /// Six or seven voters in three groups, of random weights, and an observer.
+    pub fn grouped(seed: u64) -> World {
+        let mut world = World::new(seed, 6 + (seed % 2) as i64, 1);
+        let rng = &mut world.rng;
+        let weights = world.membership.voters().map(|sid| {
+            let weight = if sid.0 <= 3 { rng.u64(1..3) } else { rng.u64(0..4) };
+            (sid, (sid.0 % 3, weight))
+        });
+        let weights = weights.collect();
+        world.membership = Membership::hierarchical(world.membership.voters(), [Sid(101)], weights).unwrap();
+        world
     }
 
     pub fn sids(&self) -> Vec<Sid> {
@@ -259,6 +276,7 @@ impl World {
         self.next_value += 1;
         let txn = (zxid, self.next_value);
         member.append(txn);
+        self.check_proposed(txn);
         self.event(sid, Event::Submitted(zxid), None);
         txn
     }

@@ -93,6 +93,9 @@ impl World {
                 member.io.push_back(Io::Abandoned);
             }
             Action::Commit(upto) => {
+                if self.members[&sid].zab.as_ref().unwrap().leads().is_some() {
+                    self.check_committed(sid, upto);
+                }
                 self.check_delivered(sid, upto);
                 self.event(sid, Event::Applied(upto), None);
             }
@@ -112,7 +115,7 @@ impl World {
                 self.check_delivered(sid, upto);
             }
             Action::Retire => self.member(sid).serving = false,
-            Action::Report(_) => {}
+            Action::Report(_) | Action::Waiting { .. } => {}
         }
     }
 
@@ -161,12 +164,14 @@ impl World {
     }
 
     fn say(&mut self, link: Link, packet: FromLearner) {
+        self.check_learner(link, packet);
         if let Some(conn) = self.open(link) {
             conn.to_leader.push_back(Packet::Learner(packet));
         }
     }
 
     fn tell(&mut self, link: Link, packet: FromLeader, value: Option<u64>) {
+        self.check_leader(link, packet);
         if let Some(conn) = self.open(link) {
             conn.to_learner.push_back(Packet::Leader(packet, value));
         }
