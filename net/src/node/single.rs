@@ -78,6 +78,9 @@ impl SingleLoop {
                 Completion::Accepted { socket, peer, .. } => front.accepted(ring, socket, peer, up),
                 Completion::ReceiveEnded { socket, .. } => front.receive_ended(ring, socket, up),
                 Completion::AcceptFailed { error, .. } => listening.failed(now.mono_ms, &error),
+                Completion::SentShared { .. }
+                | Completion::Connected { .. }
+                | Completion::ConnectFailed { .. } => {}
                 Completion::Closed { .. } | Completion::Woken => {}
             }
         }
