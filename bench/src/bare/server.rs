@@ -99,6 +99,9 @@ impl Server {
                     }
                 }
                 Completion::AcceptFailed { listener, .. } => self.ring.resume_accept(listener),
+                Completion::SentShared { .. }
+                | Completion::Connected { .. }
+                | Completion::ConnectFailed { .. } => {}
                 Completion::Woken => {}
             }
         }

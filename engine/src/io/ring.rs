@@ -24,6 +24,8 @@
 //!             }
 //!             Completion::ReceiveEnded { socket, .. } => ring.close_when_sent(socket),
 //!             Completion::Sent { buf, .. } => drop(buf), // or reuse it
+//!             Completion::SentShared { .. } => {}
+//!             Completion::Connected { .. } | Completion::ConnectFailed { .. } => {} // after Ring::connect
 //!             Completion::AcceptFailed { .. } => {}      // paused: resume_accept later
 //!             Completion::Closed { .. } => {}            // its index may now be used again
 //!             Completion::Woken => {}                    // look into the inboxes
@@ -39,7 +41,7 @@
 //! |---|---|
 //! | turn | [`Ring::submit_and_wait`], [`Ring::next_completion`], `Disk::reap` |
 //! | listeners | [`Ring::listen`], [`Ring::pause_accept`], [`Ring::resume_accept`], [`Ring::unlisten`] |
-//! | sockets | [`Ring::adopt`], [`Ring::resume_receive`], [`Ring::pause_receive`], [`Ring::send`], [`Ring::shutdown_write`], [`Ring::close_when_sent`], [`Ring::close`] |
+//! | sockets | [`Ring::connect`], [`Ring::adopt`], [`Ring::resume_receive`], [`Ring::pause_receive`], [`Ring::send`], [`Ring::send_shared`], [`Ring::give_up_after`], [`Ring::shutdown_write`], [`Ring::close_when_sent`], [`Ring::close`] |
 //! | disk | `Disk::{alloc, attach, detach, submit, reap}` |
 //! | other threads | [`Ring::waker`], [`Waker::wake`] |
 //! | start line | [`Ring::features`] |
@@ -48,10 +50,12 @@
 #![allow(unsafe_code)]
 
 mod buffers;
+mod connecting;
 mod files;
 mod listeners;
 mod multishot;
 mod queue;
+mod sending;
 mod setup;
 mod slots;
 mod sockets;
@@ -155,6 +159,31 @@ pub enum Completion<'a> {
         buf: Vec<u8>,
         /// `Ok` if the kernel took every byte. After an error all later sends fail: the stream is broken.
         result: io::Result<()>,
+    },
+    /// As `Sent`, of a buffer given to [`Ring::send_shared`]: the ring has let go of it.
+    SentShared {
+        /// Where to.
+        socket: SocketId,
+        /// As given to [`Ring::send_shared`].
+        user: u64,
+        /// As in `Sent`.
+        result: io::Result<()>,
+    },
+    /// A connection asked for with [`Ring::connect`] stands; it does not receive before [`Ring::resume_receive`].
+    Connected {
+        /// The socket.
+        socket: SocketId,
+        /// As given to [`Ring::connect`].
+        user: u64,
+    },
+    /// It could not be made. The socket is gone and its number free: the last that is said of it.
+    ConnectFailed {
+        /// What the socket was.
+        socket: SocketId,
+        /// As given to [`Ring::connect`].
+        user: u64,
+        /// Why.
+        error: io::Error,
     },
     /// The socket is closed and its number free. The last that is said of it.
     Closed {
@@ -260,6 +289,7 @@ impl Ring {
                 }
                 Kind::Receive => self.on_receive(cqe),
                 Kind::Send => Outcome::from(self.on_send(cqe)),
+                Kind::Connect => Outcome::from(self.on_connect(cqe)),
                 Kind::Accept => Outcome::from(self.on_accept(cqe)),
                 Kind::Write => {
                     self.files.on_write(&self.queue, cqe);
@@ -309,7 +339,7 @@ impl Ring {
     fn on_failed_cancellation(&mut self, cqe: Cqe) {
         let again = match cqe.kind {
             Kind::Accept => self.listener_still_waits(&cqe),
-            Kind::Receive | Kind::Send => self.socket_still_waits(&cqe),
+            Kind::Receive | Kind::Send | Kind::Connect => self.socket_still_waits(&cqe),
             Kind::Wake => self.waking.is_cancelling(),
             Kind::Write | Kind::Ignored => false,
         };

@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Send = 3,
     Write = 4,
     Wake = 5,
+    Connect = 6,
 }
 
 /// Marks the `user_data` of a cancellation; the rest of it names the target.
@@ -55,6 +56,7 @@ impl Cqe {
             3 => Kind::Send,
             4 => Kind::Write,
             5 => Kind::Wake,
+            6 => Kind::Connect,
             _ => Kind::Ignored,
         };
         let key = Key { index: user_data as u32 & 0x0fff_ffff, generation: (user_data >> 32) as u32 };

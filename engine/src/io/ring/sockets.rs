@@ -1,24 +1,23 @@
-//! Connected sockets: multishot receive with back-pressure, sends in order, and a close that is an end.
+//! Sockets: multishot receive with back-pressure, and a close that is an end.
 //!
-//! A socket's slot holds everything the kernel may touch on its behalf (the descriptor and the bytes being
-//! sent) and is freed only when nothing is in flight for it. [`Completion::Closed`] is the last thing said about
+//! A socket's slot holds everything the kernel may touch on its behalf (the descriptor, the bytes being sent, the
+//! address being connected to) and is freed only when nothing is in flight for it. [`Completion::Closed`] is the last thing said about
 //! a socket, and until then its number is not used again.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use io_uring::{cqueue, opcode, types};
 
 use super::buffers::GROUP;
+use super::connecting::Connecting;
 use super::multishot::Multishot;
 use super::queue::{Cqe, Kind, user_data};
+use super::sending::Sending;
 use super::slots::Key;
 use super::{Completion, Outcome, Ring};
-
-/// Most bytes of one send operation; the length of a queue entry is 32 bits wide.
-const MAX_SEND: usize = 1 << 30;
 
 /// A connected socket in the care of a ring. A plain number: to drop it does nothing, and a number whose
 /// socket was closed is ignored.
@@ -42,18 +41,10 @@ impl SocketId {
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
     receiving: Multishot,
-    /// The send in the kernel's hands, and how many of its bytes are out.
-    sending: Option<(Outgoing, usize)>,
-    queued: VecDeque<Outgoing>,
-    /// What broke the outgoing stream: after a part of a send nothing else may follow it.
-    broken: Option<i32>,
+    pub(super) connecting: Option<Connecting>,
+    pub(super) sending: Sending,
     after_sends: AfterSends,
-    closing: bool,
-}
-
-struct Outgoing {
-    buf: Vec<u8>,
-    user: u64,
+    pub(super) closing: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,16 +59,20 @@ impl Socket {
         Socket {
             stream,
             receiving: Multishot::default(),
-            sending: None,
-            queued: VecDeque::new(),
-            broken: None,
+            connecting: None,
+            sending: Sending::default(),
             after_sends: AfterSends::Nothing,
             closing: false,
         }
     }
 
     fn in_flight(&self) -> bool {
-        self.receiving.in_flight() || self.sending.is_some()
+        self.receiving.in_flight() || self.sending.in_flight() || self.connecting.is_some()
+    }
+
+    /// Whether what is sent now has to wait behind something.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sending.in_flight() || self.connecting.is_some()
     }
 }
 
@@ -89,11 +84,12 @@ impl Ring {
         Ok(SocketId(self.sockets.insert(Socket::new(stream))))
     }
 
-    /// Receives from the socket: at first, or again after [`Ring::pause_receive`].
+    /// Receives from the socket: at first, or again after [`Ring::pause_receive`]. Ignored before
+    /// [`Completion::Connected`].
     pub fn resume_receive(&mut self, socket: SocketId) {
         assert!(self.buffers.is_some(), "this ring was made without receive buffers");
         let Some(entry) = self.sockets.get_mut(socket.0) else { return };
-        if !entry.closing && entry.receiving.start() {
+        if !entry.closing && entry.connecting.is_none() && entry.receiving.start() {
             let receive = opcode::RecvMulti::new(types::Fd(entry.stream.as_raw_fd()), GROUP)
                 .build()
                 .user_data(user_data(Kind::Receive, socket.0));
@@ -109,30 +105,6 @@ impl Ring {
             && entry.receiving.stop()
         {
             self.queue.cancel(Kind::Receive, socket.0);
-        }
-    }
-
-    /// Sends all of `buf` after what was given to earlier calls. [`Completion::Sent`] gives the `Vec` back
-    /// with `user`; nothing comes back for a socket that is closing or gone.
-    ///
-    /// The ring does not bound what a peer that reads nothing makes it hold: the caller counts what it has
-    /// given and not got back.
-    pub fn send(&mut self, socket: SocketId, buf: Vec<u8>, user: u64) {
-        let Some(entry) = self.sockets.get_mut(socket.0) else { return };
-        if entry.closing {
-            return;
-        }
-        let out = Outgoing { buf, user };
-        if let Some(errno) = entry.broken {
-            let result = Err(io::Error::from_raw_os_error(errno));
-            self.ready.push_back(Completion::Sent { socket, user, buf: out.buf, result });
-        } else if entry.sending.is_some() {
-            entry.queued.push_back(out);
-        } else if out.buf.is_empty() {
-            self.ready.push_back(Completion::Sent { socket, user, buf: out.buf, result: Ok(()) });
-        } else {
-            entry.sending = Some((out, 0));
-            self.push_send(socket.0);
         }
     }
 
@@ -155,19 +127,33 @@ impl Ring {
             return;
         }
         entry.closing = true;
-        entry.queued = VecDeque::new();
-        let (stop_receive, stop_send) = (entry.receiving.stop(), entry.sending.is_some());
+        entry.sending.forget_queued();
+        let (stop_receive, stop_send) = (entry.receiving.stop(), entry.sending.in_flight());
+        let stop_connect = entry.connecting.is_some();
         if stop_receive {
             self.queue.cancel(Kind::Receive, socket.0);
         }
         if stop_send {
             self.queue.cancel(Kind::Send, socket.0);
         }
-        if !stop_receive && !stop_send {
+        if stop_connect {
+            self.queue.cancel(Kind::Connect, socket.0);
+        }
+        if !stop_receive && !stop_send && !stop_connect {
             // Nothing to cancel, but a receive that was being cancelled already may still be in flight.
             if let Some(closed) = self.finish_close(socket.0) {
                 self.ready.push_back(closed);
             }
+        }
+    }
+
+    /// Breaks the connection when the peer's machine acknowledges nothing sent to it for `limit`, where TCP alone
+    /// would go on for a quarter of an hour (TCP_USER_TIMEOUT).
+    pub fn give_up_after(&mut self, socket: SocketId, limit: Duration) {
+        if let Some(entry) = self.sockets.get(socket.0) {
+            let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+            // It fails only if the peer is gone, which receiving reports.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&entry.stream, millis);
         }
     }
 
@@ -179,14 +165,14 @@ impl Ring {
     fn after_sends(&mut self, socket: SocketId, what: AfterSends) {
         if let Some(entry) = self.sockets.get_mut(socket.0) {
             entry.after_sends = entry.after_sends.max(what);
-            if entry.sending.is_none() {
+            if !entry.is_busy() {
                 self.sends_are_out(socket);
             }
         }
     }
 
     /// Nothing is queued or in flight in the outgoing direction: does what waited for that.
-    fn sends_are_out(&mut self, socket: SocketId) {
+    pub(super) fn sends_are_out(&mut self, socket: SocketId) {
         let Some(entry) = self.sockets.get_mut(socket.0) else { return };
         match entry.after_sends {
             AfterSends::Nothing => {}
@@ -198,7 +184,7 @@ impl Ring {
         }
     }
 
-    fn finish_close(&mut self, key: Key) -> Option<Completion<'static>> {
+    pub(super) fn finish_close(&mut self, key: Key) -> Option<Completion<'static>> {
         if self.sockets.get(key)?.in_flight() {
             return None;
         }
@@ -206,28 +192,12 @@ impl Ring {
         Some(Completion::Closed { socket: SocketId(key) })
     }
 
-    /// Queues the unsent rest of the send in the slot.
-    fn push_send(&mut self, key: Key) {
-        let Some(entry) = self.sockets.get(key) else { return };
-        let Some((out, done)) = &entry.sending else { return };
-        let rest = &out.buf[*done..];
-        let send = opcode::Send::new(
-            types::Fd(entry.stream.as_raw_fd()),
-            rest.as_ptr(),
-            rest.len().min(MAX_SEND) as u32,
-        )
-        .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-        .build()
-        .user_data(user_data(Kind::Send, key));
-        // SAFETY: the slot keeps the buffer unchanged and the descriptor open until the completion.
-        unsafe { self.queue.push(send) }
-    }
-
-    /// A cancellation of a receive or send found nothing to cancel: true if that is still to be cancelled.
+    /// A cancellation found nothing to cancel: true if that is still to be cancelled.
     pub(super) fn socket_still_waits(&self, cqe: &Cqe) -> bool {
         self.sockets.get(cqe.key).is_some_and(|entry| match cqe.kind {
             Kind::Receive => entry.receiving.is_cancelling(),
-            _ => entry.closing && entry.sending.is_some(),
+            Kind::Connect => entry.closing && entry.connecting.is_some(),
+            _ => entry.closing && entry.sending.in_flight(),
         })
     }
 
@@ -271,49 +241,5 @@ impl Ring {
         };
         self.pause_receive(socket);
         Outcome::Event(Completion::ReceiveEnded { socket, result: ended })
-    }
-
-    pub(super) fn on_send(&mut self, cqe: Cqe) -> Option<Completion<'static>> {
-        let socket = SocketId(cqe.key);
-        let entry = self.sockets.get_mut(cqe.key)?;
-        let (out, done) = entry.sending.take()?;
-        if entry.closing {
-            return self.finish_close(cqe.key);
-        }
-        let (done, result) = match cqe.checked() {
-            Ok(0) => (done, Err(io::Error::from(io::ErrorKind::WriteZero))),
-            Ok(sent) => (done + sent, Ok(())),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => (done, Ok(())),
-            Err(error) => (done, Err(error)),
-        };
-        if result.is_ok() && done < out.buf.len() {
-            entry.sending = Some((out, done));
-            self.push_send(cqe.key);
-            return None;
-        }
-        if let Err(error) = &result {
-            let errno = error.raw_os_error().unwrap_or(libc::EPIPE);
-            entry.broken = Some(errno);
-            for Outgoing { buf, user } in entry.queued.drain(..) {
-                let result = Err(io::Error::from_raw_os_error(errno));
-                self.ready.push_back(Completion::Sent { socket, user, buf, result });
-            }
-        }
-        self.start_next_send(socket);
-        Some(Completion::Sent { socket, user: out.user, buf: out.buf, result })
-    }
-
-    fn start_next_send(&mut self, socket: SocketId) {
-        let Some(entry) = self.sockets.get_mut(socket.0) else { return };
-        while let Some(next) = entry.queued.pop_front() {
-            if !next.buf.is_empty() {
-                entry.sending = Some((next, 0));
-                self.push_send(socket.0);
-                return;
-            }
-            let Outgoing { buf, user } = next;
-            self.ready.push_back(Completion::Sent { socket, user, buf, result: Ok(()) });
-        }
-        self.sends_are_out(socket);
     }
 }

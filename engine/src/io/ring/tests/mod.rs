@@ -1,9 +1,11 @@
 //! The ring against the real kernel, over loopback and on real files.
 
+mod connect;
 mod disk;
 mod fallback;
 mod life;
 mod net;
+mod sends;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -21,6 +23,9 @@ enum Event {
     Received(SocketId, Vec<u8>),
     Ended(SocketId, io::Result<()>),
     Sent(SocketId, u64, Vec<u8>, io::Result<()>),
+    SentShared(SocketId, u64, io::Result<()>),
+    Connected(SocketId, u64),
+    ConnectFailed(SocketId, u64, io::Error),
     Closed(SocketId),
     Woken,
 }
@@ -33,6 +38,9 @@ impl From<Completion<'_>> for Event {
             Completion::Received { socket, data } => Event::Received(socket, data.to_vec()),
             Completion::ReceiveEnded { socket, result } => Event::Ended(socket, result),
             Completion::Sent { socket, user, buf, result } => Event::Sent(socket, user, buf, result),
+            Completion::SentShared { socket, user, result } => Event::SentShared(socket, user, result),
+            Completion::Connected { socket, user } => Event::Connected(socket, user),
+            Completion::ConnectFailed { socket, user, error } => Event::ConnectFailed(socket, user, error),
             Completion::Closed { socket } => Event::Closed(socket),
             Completion::Woken => Event::Woken,
         }
