@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
-use ringkeeper_engine::log::{Log, LogError, Space};
+use ringkeeper_engine::log::{Cursor, Log, LogError, Next, Space};
 use ringkeeper_engine::txn::TxnError;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
@@ -49,6 +49,8 @@ pub enum Fatal {
 pub struct Replica {
     service: Service,
     proposals: Proposals,
+    /// Behind the last transaction that was applied.
+    applied: Cursor,
     housekeeper: Housekeeper,
     volume: FsVolume,
     words: Words,
@@ -112,9 +114,11 @@ impl Replica {
         now: Now,
     ) -> Replica {
         let timed = log.durable().get();
+        let applied = log.cursor(timed);
         Replica {
             service,
             proposals: Proposals { log, backlog: 0, refused: None },
+            applied,
             housekeeper,
             volume,
             words,
@@ -173,7 +177,7 @@ impl Replica {
         }
         self.done = done;
         if let Some(durable) = durable {
-            while let Some((zxid, payload)) = self.proposals.log.next_durable() {
+            while let Next::Txn(zxid, payload) = self.proposals.log.next(&mut self.applied, durable.get()) {
                 self.proposals.backlog -= payload.len();
                 self.service
                     .committed(self.now, zxid, payload, out)

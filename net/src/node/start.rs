@@ -274,6 +274,7 @@ fn recover(
         segment_bytes: config.log_segment_bytes,
         in_flight: usize::from(config.commits_in_flight),
         sync: config.force_sync,
+        window_bytes: 0,
         ..LogOptions::new(random.u64(..))
     };
     let mut store = store::open(&volume, log_options, random.u64(..)).map_err(failed)?;
