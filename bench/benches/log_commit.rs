@@ -178,6 +178,7 @@ impl LogSide {
         let mut options = LogOptions::new(1);
         options.in_flight = case.in_flight;
         options.prepare_ahead = 4;
+        options.window_bytes = 0;
         let (mut log, _) = Log::open(&volume, options, &mut |_, _| Ok(())).expect("opening the log");
         log.prepare_all(&volume).expect("preparing segments");
         let disk = Spy { disk: UringDisk::new().expect("a ring"), longest: 0 };

@@ -1,12 +1,16 @@
-//! Batches in memory: the one being filled, those waiting, those being written, those not yet applied.
+//! Batches in memory: the one being filled, those waiting, those being written, those not yet applied, and the
+//! records of the last ones that were.
 //!
 //! A transaction is encoded once into the buffer that goes to the disk, and read from there when it is applied.
-//! Buffers come from a pool that grows to what the load needs, so that the steady state allocates nothing.
+//! Buffers come from a pool that grows to what the load needs, so that the steady state allocates nothing. No buffer
+//! is held for somebody who reads late: what is kept for those is copied into memory of just its size, so that what
+//! it takes is what it holds, however little was in each batch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::format::{BATCH_HEADER, RECORD_HEADER, padded, record_crc};
+use super::format::{BATCH_HEADER, RECORD_HEADER, padded, record_crc, split_sound_record};
+use super::options::LogOptions;
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, Disk};
 
@@ -30,16 +34,33 @@ pub(super) struct Batch {
     pub last: Zxid,
 }
 
-/// Batches by index, which only grows: `first..` are in memory, `..durable` are durable, `..sealed` were
-/// submitted.
+/// The records of a batch that gave its buffer back, behind as many bytes as there were before them.
+#[derive(Debug)]
+struct Kept {
+    bytes: Box<[u8]>,
+    last: Zxid,
+}
+
+impl Kept {
+    fn size(&self) -> usize {
+        self.bytes.len() + size_of::<Kept>()
+    }
+}
+
+/// Batches by index, which only grows: `first..` have their buffers, those right before it are kept without,
+/// `..durable` are durable, `..sealed` were submitted.
 #[derive(Debug)]
 pub(super) struct Batches {
     list: VecDeque<Batch>,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// The most that `kept_bytes` may be.
+    window: usize,
+    /// The last transaction before those in memory.
+    below: Zxid,
     first: u64,
     sealed: u64,
     durable: u64,
-    /// The next record that `next_durable` returns.
-    cursor: Pos,
     batch_bytes: usize,
     pool: Vec<Arc<AlignedBuf>>,
     /// Buffers that belong to the pool, in it or not.
@@ -50,29 +71,34 @@ pub(super) struct Batches {
 const START: u32 = BATCH_HEADER as u32;
 
 impl Batches {
-    /// `most` is how many buffers to keep for good.
-    pub fn new(batch_bytes: usize, most: usize) -> Batches {
+    /// None, of a log whose last transaction is `below`.
+    pub fn new(options: &LogOptions, below: Zxid) -> Batches {
         Batches {
             list: VecDeque::new(),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            window: options.window_bytes,
+            below,
             first: 0,
             sealed: 0,
             durable: 0,
-            cursor: Pos { batch: 0, offset: START },
-            batch_bytes,
+            batch_bytes: options.batch_bytes,
             pool: Vec::new(),
             made: 0,
-            most,
+            most: 4 * options.in_flight + 4,
         }
     }
 
-    /// Forgets all batches.
-    pub fn clear(&mut self) {
-        let end = self.first + self.list.len() as u64;
+    /// Forgets all batches: the log goes on behind `below`. No position is held any more, not even that of the next
+    /// batch.
+    pub fn clear(&mut self, below: Zxid) {
+        let end = self.end() + 1;
         while let Some(batch) = self.list.pop_front() {
             self.recycle(batch);
         }
+        self.kept.clear();
+        (self.kept_bytes, self.below) = (0, below);
         (self.first, self.sealed, self.durable) = (end, end, end);
-        self.cursor = Pos { batch: end, offset: START };
     }
 
     /// Sees to it that a buffer is at hand when the open batch is full, while the pool may grow.
@@ -86,13 +112,13 @@ impl Batches {
     /// Adds a transaction to the open batch, or opens one.
     pub fn push(&mut self, zxid: Zxid, txn: &[u8]) -> Pos {
         let need = RECORD_HEADER + txn.len();
-        let open = self.list.len() as u64 + self.first > self.sealed;
+        let open = self.end() > self.sealed;
         let fits = |b: &Batch| b.end + need <= b.buf.len();
         if !(open && self.list.back().is_some_and(fits)) {
             let (buf, pooled) = self.take(padded(BATCH_HEADER + need).max(self.batch_bytes));
             self.list.push_back(Batch { buf, pooled, end: BATCH_HEADER, count: 0, first: zxid, last: zxid });
         }
-        let index = self.first + self.list.len() as u64 - 1;
+        let index = self.end() - 1;
         let batch = self.list.back_mut().expect("an open batch was pushed if there was none");
         let buf = Arc::get_mut(&mut batch.buf).expect("nobody else holds the buffer of an open batch");
         let at = batch.end;
@@ -129,38 +155,99 @@ impl Batches {
 
     /// The transaction at `pos`.
     pub fn txn(&self, pos: Pos) -> &[u8] {
-        let index = pos.batch.checked_sub(self.first).expect("the transaction was released");
-        let batch = &self.list[index as usize];
-        let at = pos.offset as usize;
-        let len = record_len(batch, at);
-        &batch.buf[at + RECORD_HEADER..at + RECORD_HEADER + len]
+        let records = self.records(pos.batch).expect("the transaction was released");
+        let (_, txn, _) = split_sound_record(&records[pos.offset as usize..]).expect("it was written here");
+        txn
     }
 
-    /// Position of the next durable transaction that was not returned before.
-    pub fn next_durable(&mut self) -> Option<Pos> {
-        while self.cursor.batch < self.durable {
-            let batch = &self.list[(self.cursor.batch - self.first) as usize];
-            let at = self.cursor.offset as usize;
-            if at < batch.end {
-                let pos = self.cursor;
-                self.cursor.offset += (RECORD_HEADER + record_len(batch, at)) as u32;
+    /// The next transaction at or behind `pos`, which moves to it, and the position behind. `None` at the end of what
+    /// was appended. `pos` must be one that is [held](Batches::holds).
+    pub fn next(&self, pos: &mut Pos) -> Option<(Zxid, &[u8], Pos)> {
+        loop {
+            let records = self.records(pos.batch)?.get(pos.offset as usize..).unwrap_or_default();
+            if let Some((zxid, txn, _)) = split_sound_record(records) {
+                let behind = pos.offset + (RECORD_HEADER + txn.len()) as u32;
+                return Some((zxid, txn, Pos { offset: behind, ..*pos }));
+            }
+            // The newest batch may grow until it is submitted.
+            if pos.batch >= self.sealed && pos.batch + 1 == self.end() {
+                return None;
+            }
+            *pos = Pos { batch: pos.batch + 1, offset: START };
+        }
+    }
+
+    /// Whether everything from `pos` on is in memory.
+    pub fn holds(&self, pos: Pos) -> bool {
+        (self.first - self.kept.len() as u64..=self.end()).contains(&pos.batch)
+    }
+
+    /// Where the first transaction above `zxid` is, if memory has one. [`Batches::below`] says whether there may be
+    /// others before it.
+    pub fn behind(&self, zxid: Zxid) -> Option<Pos> {
+        let kept = self.kept.partition_point(|k| k.last <= zxid);
+        let batch = match self.kept.len() - kept {
+            0 => self.first + self.list.partition_point(|b| b.last <= zxid) as u64,
+            behind => self.first - behind as u64,
+        };
+        let mut pos = Pos { batch, offset: START };
+        loop {
+            let (found, _, behind) = self.next(&mut pos)?;
+            if found > zxid {
                 return Some(pos);
             }
-            self.cursor = Pos { batch: self.cursor.batch + 1, offset: START };
+            pos = behind;
         }
-        None
     }
 
-    /// Gives back the buffers of durable batches whose last transaction is at or below `zxid`.
+    /// The last transaction before those in memory.
+    pub fn below(&self) -> Zxid {
+        self.below
+    }
+
+    /// Gives back the buffers of durable batches whose last transaction is at or below `zxid`; the newest of their
+    /// transactions are kept without.
     pub fn release(&mut self, zxid: Zxid) {
         while self.first < self.durable && self.list.front().is_some_and(|b| b.last <= zxid) {
             let batch = self.list.pop_front().expect("there is a front, seen above");
-            self.recycle(batch);
             self.first += 1;
+            self.keep(&batch);
+            self.recycle(batch);
         }
-        if self.cursor.batch < self.first {
-            self.cursor = Pos { batch: self.first, offset: START };
+    }
+
+    /// Keeps what a released batch holds, in place of the oldest if need be.
+    fn keep(&mut self, batch: &Batch) {
+        let size = batch.end + size_of::<Kept>();
+        let kept = size <= self.window;
+        let most = if kept { self.window - size } else { 0 };
+        while self.kept_bytes > most {
+            let oldest = self.kept.pop_front().expect("somebody takes these bytes");
+            self.kept_bytes -= oldest.size();
+            self.below = oldest.last;
         }
+        if kept {
+            self.kept.push_back(Kept { bytes: batch.buf[..batch.end].into(), last: batch.last });
+            self.kept_bytes += size;
+        } else {
+            self.below = batch.last;
+        }
+    }
+
+    /// The bytes of a batch in memory, up to the end of its records.
+    fn records(&self, batch: u64) -> Option<&[u8]> {
+        match batch.checked_sub(self.first) {
+            Some(i) => self.list.get(i as usize).map(|b| &b.buf[..b.end]),
+            None => {
+                let back = (self.first - batch) as usize;
+                self.kept.len().checked_sub(back).map(|i| &self.kept[i].bytes[..])
+            }
+        }
+    }
+
+    /// Index of the next batch.
+    fn end(&self) -> u64 {
+        self.first + self.list.len() as u64
     }
 
     /// How many buffers the pool has grown to.
@@ -184,9 +271,4 @@ impl Batches {
         }
         (Arc::new(AlignedBuf::zeroed(len)), false)
     }
-}
-
-fn record_len(batch: &Batch, at: usize) -> usize {
-    let bytes = batch.buf[at..at + 4].try_into().expect("four bytes");
-    u32::from_le_bytes(bytes) as usize
 }

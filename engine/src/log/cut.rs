@@ -9,6 +9,7 @@ use super::durable::Durable;
 use super::error::{Corruption, Damage, Evidence, LogError};
 use super::files;
 use super::format::Point;
+use super::index::Place;
 use super::marks::Mark;
 use super::scan::{SegmentReader, records};
 use super::table::Found;
@@ -17,7 +18,8 @@ use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 
 impl Log {
-    /// Removes all transactions above `zxid`, durably. Those in memory are forgotten too.
+    /// Removes all transactions above `zxid`, durably. Those in memory are forgotten too, and cursors behind a
+    /// transaction that is removed find nothing any more.
     ///
     /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if the log
     /// begins above `zxid`, and, with nothing changed, if there is no space for a segment.
@@ -48,12 +50,14 @@ impl Log {
         written.map_err(|error| self.fail(error))?;
 
         self.stale_files.extend(self.file.take());
-        self.batches.clear();
+        self.batches.clear(point.zxid);
+        self.note_cut(point.zxid);
         for dead in self.segments.split_off(kept) {
             self.stock.add_free(dead.into());
         }
         if let Some(last) = self.segments.last_mut() {
             last.last = point;
+            last.index.cut(point);
         }
         self.segments.push(self.fresh_segment(name, point));
         self.offset = BLOCK as u64;
@@ -96,11 +100,11 @@ impl Log {
         &self,
         vol: &dyn Volume,
         segment: &Segment,
-        mut tip: Point,
+        tip: Point,
         zxid: Zxid,
     ) -> Result<Point, LogError> {
         let mut reader = SegmentReader::new(vol, segment.name, segment.len);
-        let mut offset = BLOCK as u64;
+        let Place { mut offset, from: mut tip } = segment.index.up_to(zxid).unwrap_or(Place::first(tip));
         loop {
             let (Found::Whole, Some(batch)) = reader.judge(offset, tip, segment.generation)? else {
                 return Err(self.unreadable(vol, segment, offset, tip));

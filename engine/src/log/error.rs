@@ -89,6 +89,13 @@ pub enum LogError {
         first: Zxid,
     },
 
+    /// The transaction that a cursor is behind was cut off since: what is there now does not follow it.
+    #[error("transaction {zxid} was cut off, there is nothing to read behind it")]
+    CutOff {
+        /// The transaction.
+        zxid: Zxid,
+    },
+
     /// A cut, a stop or the like while writes are in flight or waiting.
     #[error("{doing} while log writes are in flight")]
     Busy {

@@ -220,6 +220,11 @@ impl BatchHeader {
         Point { seq: self.seq, zxid: Zxid::from_raw(self.last_zxid), crc: self.header_crc }
     }
 
+    /// Bytes of its transactions, as far as the header can be believed.
+    pub fn txn_bytes(&self) -> usize {
+        (self.payload_len as usize).saturating_sub(RECORD_HEADER.saturating_mul(self.record_count as usize))
+    }
+
     /// Bytes the batch takes in its segment: header and payload, padded to whole blocks.
     pub fn padded(&self) -> u64 {
         padded(BATCH_HEADER + self.payload_len as usize) as u64

@@ -7,9 +7,10 @@
 //!
 //! The log never edits what it wrote, never retries a failed write, and never takes missing acknowledged data
 //! for the end of the log. `docs/disk.md` describes the files; start reading at [`Log`], then `writer` for the
-//! way in, `recover` and `table` for the way back, `cut` for truncation.
+//! way in, `cursor` for the way out, `recover` and `table` for the way back, `cut` for truncation.
 
 mod batches;
+mod cursor;
 mod cut;
 mod durable;
 mod epochs;
@@ -17,6 +18,7 @@ mod error;
 mod files;
 mod format;
 mod fuzz;
+mod index;
 mod inventory;
 mod marks;
 mod name;
@@ -37,6 +39,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use batches::Pos;
+pub use cursor::{Cursor, Next};
 pub use durable::Durable;
 pub use epochs::Epochs;
 pub use error::{Corruption, Damage, Evidence, LogError, ReplayError};
@@ -52,6 +55,7 @@ use batches::Batches;
 use epochs::EpochFile;
 use files::Files;
 use format::{BATCH_HEADER, Point, RECORD_HEADER};
+use index::{Index, Place};
 use marks::{Mark, Marks};
 use name::SegmentName;
 use stock::{Free, Stock};
@@ -79,6 +83,14 @@ struct Segment {
     from: Point,
     /// The point behind its last live transaction.
     last: Point,
+    index: Index,
+}
+
+impl Segment {
+    /// A place to begin reading at, with no transaction above `zxid` before it in this segment.
+    fn place_up_to(&self, zxid: Zxid) -> Place {
+        self.index.up_to(zxid).unwrap_or(Place::first(self.from))
+    }
 }
 
 impl From<Segment> for Free {
@@ -154,6 +166,8 @@ pub struct Log {
     /// Offset of the next write in the last segment.
     offset: u64,
     batches: Batches,
+    /// Cuts since the opening that reach back further than all later ones: generation and where it goes on.
+    cuts: Vec<(u32, Zxid)>,
     in_flight: VecDeque<InFlight>,
     /// Tag of the first write in flight.
     head_tag: u64,
@@ -196,7 +210,8 @@ impl Log {
             file: None,
             stale_files: Vec::new(),
             offset: recovered.offset,
-            batches: Batches::new(options.batch_bytes, 4 * options.in_flight + 4),
+            batches: Batches::new(&options, tip.zxid),
+            cuts: Vec::new(),
             in_flight: VecDeque::with_capacity(options.in_flight),
             head_tag: 0,
             appended: tip.zxid,

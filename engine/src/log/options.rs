@@ -18,6 +18,9 @@ pub struct LogOptions {
     pub prepare_ahead: usize,
     /// Room in the last segment below which, with none prepared, only what the node itself needs is taken.
     pub reserve_bytes: u64,
+    /// Bytes of transactions that are durable and applied to keep in memory, so that late followers need not be read
+    /// to from the disk. 0 for a node without followers.
+    pub window_bytes: usize,
     /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe: a power cut takes
     /// the end of what was acknowledged. Nothing is purged then but what an opening or a cut has flushed.
     pub sync: bool,
@@ -32,7 +35,8 @@ impl LogOptions {
     /// The most that `segment_bytes` may be: 1 GiB.
     pub const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 
-    /// The defaults: segments of 64 MiB, batches of 256 KiB, four in flight, two segments ahead.
+    /// The defaults: segments of 64 MiB, batches of 256 KiB, four in flight, two segments ahead, a window of
+    /// 16 MiB.
     pub fn new(seed: u64) -> LogOptions {
         LogOptions {
             segment_bytes: 64 << 20,
@@ -40,6 +44,7 @@ impl LogOptions {
             in_flight: 4,
             prepare_ahead: 2,
             reserve_bytes: 4 << 20,
+            window_bytes: 16 << 20,
             sync: true,
             seed,
         }

@@ -2,8 +2,7 @@
 //!
 //! Bytes are believed in two steps: a [`BatchHeader`] exists only with a sound crc of its own, and its records
 //! are handed out only after [`SegmentReader::judge`] has called the batch whole. What a header declares is held
-//! against the file's length before anything is read or allocated for it. Used by recovery, cuts and
-//! `read_from`.
+//! against the file's length before anything is read or allocated for it. Used by recovery, cuts and cursors.
 
 use super::error::LogError;
 use super::files;
@@ -17,6 +16,8 @@ use crate::io::{BLOCK, Volume};
 
 /// Bytes read at once where a batch does not need more.
 const CHUNK: usize = 1 << 20;
+/// The same where little is wanted.
+const SMALL_CHUNK: usize = 64 << 10;
 
 /// A segment file being read.
 pub(super) struct SegmentReader<'v> {
@@ -25,33 +26,51 @@ pub(super) struct SegmentReader<'v> {
     pub name: SegmentName,
     len: u64,
     seed: u32,
+    ahead: usize,
     chunk: Vec<u8>,
     chunk_at: u64,
 }
 
 impl<'v> SegmentReader<'v> {
-    /// `len` is the length of the file; nothing is read yet.
+    /// `len` is the length of the file, or of the part of it to be read; nothing is read yet.
     pub fn new(vol: &'v dyn Volume, name: SegmentName, len: u64) -> SegmentReader<'v> {
         let seed = format::seed_of(name.id);
-        SegmentReader { vol, file: name.to_string(), name, len, seed, chunk: Vec::new(), chunk_at: 0 }
+        SegmentReader {
+            vol,
+            file: name.to_string(),
+            name,
+            len,
+            seed,
+            ahead: CHUNK,
+            chunk: Vec::new(),
+            chunk_at: 0,
+        }
     }
 
-    /// `len` bytes at `offset`, a multiple of the block; fewer where the file ends.
+    /// No more than about `bytes` will be wanted from here on.
+    pub fn read_ahead(&mut self, bytes: usize) {
+        self.ahead = bytes.clamp(SMALL_CHUNK, CHUNK);
+    }
+
+    /// `len` bytes at `offset`, a multiple of the block; fewer where the file ends. What is wanted next is best read
+    /// forward: what is at hand of it is not read again.
     pub fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], LogError> {
         let wanted = self.len.saturating_sub(offset).min(len as u64) as usize;
-        let behind = offset.checked_sub(self.chunk_at).map(|skip| skip as usize);
-        let at_hand = behind.is_some_and(|skip| self.chunk.len() >= skip.saturating_add(wanted));
-        let skip = match behind {
-            Some(skip) if at_hand => skip,
-            _ => {
-                let padded = wanted.max(CHUNK).next_multiple_of(BLOCK);
-                self.chunk = files::read(self.vol, &self.file, offset, padded)?;
-                self.chunk_at = offset;
-                0
-            }
-        };
-        let end = self.chunk.len().min(skip.saturating_add(wanted));
-        Ok(self.chunk.get(skip..end).unwrap_or_default())
+        let skip = offset.checked_sub(self.chunk_at).map_or(usize::MAX, |skip| skip as usize);
+        if self.chunk.len() >= skip.saturating_add(wanted) {
+            return Ok(&self.chunk[skip..skip + wanted]);
+        }
+        self.chunk.drain(..skip.min(self.chunk.len()));
+        self.chunk_at = offset;
+        let rest = self.len.saturating_sub(offset).min(self.ahead as u64) as usize;
+        let missing = wanted.max(rest).next_multiple_of(BLOCK).saturating_sub(self.chunk.len());
+        let more = files::read(self.vol, &self.file, offset + self.chunk.len() as u64, missing)?;
+        if self.chunk.is_empty() {
+            self.chunk = more;
+        } else {
+            self.chunk.extend_from_slice(&more);
+        }
+        Ok(&self.chunk[..wanted.min(self.chunk.len())])
     }
 
     /// The sound batch header at `offset`, if there is one.

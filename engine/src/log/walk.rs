@@ -6,6 +6,7 @@
 use super::error::{Corruption, Damage, Evidence, LogError};
 use super::files::Files;
 use super::format::{BatchHeader, Point, SegmentHeader};
+use super::index::{Index, Place};
 use super::inventory::{Inventory, Sighting, Used, sightings_from};
 use super::marks::Mark;
 use super::name::SegmentName;
@@ -170,6 +171,7 @@ impl<'a> Walk<'a> {
         let len = file_len.min(header.length);
         let mut reader = SegmentReader::new(self.files.volume(), name, len);
         let mut offset = BLOCK as u64;
+        let mut index = Index::new(header.length);
         loop {
             let at_cut = limit.is_some_and(|cut| cut.seq == self.tip.seq);
             let succeeded = next.is_some_and(|(generation, from)| {
@@ -190,6 +192,7 @@ impl<'a> Walk<'a> {
             match (row.decision, batch) {
                 (Decision::Accept, Some(batch)) => {
                     self.check_identity(name, offset, &batch, limit)?;
+                    index.note(Place { offset, from: self.tip }, batch.padded());
                     self.replay(&mut reader, offset, &batch, limit, replay)?;
                     offset += batch.padded();
                     continue;
@@ -200,7 +203,7 @@ impl<'a> Walk<'a> {
             let Used { header, .. } = &self.live[i];
             let len = len / BLOCK as u64 * BLOCK as u64;
             let (generation, from, last) = (header.generation, header.from(), self.tip);
-            self.segments.push(Segment { name, len, generation, from, last });
+            self.segments.push(Segment { name, len, generation, from, last, index });
             return Ok(match row.decision {
                 Decision::NextSegment | Decision::FollowCut => None,
                 Decision::CleanEnd => Some(End { offset, torn: None }),

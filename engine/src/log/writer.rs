@@ -12,6 +12,7 @@ use super::batches::Pos;
 use super::durable::Durable;
 use super::error::LogError;
 use super::format::{BATCH_HEADER, BatchHeader, Point, SegmentHeader, padded, seed_of, txn_zxid};
+use super::index::{Index, Place};
 use super::marks::{MARK_TAG, Mark};
 use super::name::SegmentName;
 use super::slots::SlotValue;
@@ -89,7 +90,7 @@ impl Log {
     }
 
     /// Takes a completion of the disk this log was submitted to. Returns the last transaction that is durable
-    /// now, if there are new ones; [`Log::next_durable`] goes through them.
+    /// now, if there are new ones; [`Log::next`] goes through them.
     pub fn on_done(&mut self, done: WriteDone) -> Result<Option<Durable<Zxid>>, LogError> {
         self.alive()?;
         if done.tag & MARK_TAG != 0 {
@@ -128,22 +129,9 @@ impl Log {
         Ok((self.durable.seq > before).then(|| Durable::mint(self.durable.zxid)))
     }
 
-    /// The next transaction that became durable, in order, each once.
-    pub fn next_durable(&mut self) -> Option<(Zxid, &[u8])> {
-        let pos = self.batches.next_durable()?;
-        let txn = self.batches.txn(pos);
-        Some((txn_zxid(txn)?, txn))
-    }
-
     /// The transaction at a position, durable or not. Panics once it was released.
     pub fn payload(&self, pos: Pos) -> &[u8] {
         self.batches.txn(pos)
-    }
-
-    /// Transactions at or below `zxid` are not needed in memory any more. Buffers are freed batch by batch, and
-    /// only when durable.
-    pub fn release(&mut self, zxid: Zxid) {
-        self.batches.release(zxid);
     }
 
     /// Whether a write may be given a zxid. To be asked before.
@@ -188,7 +176,7 @@ impl Log {
 
     pub(super) fn fresh_segment(&self, name: SegmentName, from: Point) -> Segment {
         let (len, generation) = (self.options.segment_bytes, self.generation);
-        Segment { name, len, generation, from, last: from }
+        Segment { name, len, generation, from, last: from, index: Index::new(len) }
     }
 
     fn submit_batch<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<(), LogError> {
@@ -211,6 +199,7 @@ impl Log {
             generation: segment.generation,
         };
         let header = header.seal(seed_of(segment.name.id), buf);
+        segment.index.note(Place { offset: self.offset, from: self.sealed }, len as u64);
         let buf = batch.buf.clone();
         self.sealed = header.end();
         segment.last = self.sealed;

@@ -280,22 +280,3 @@ fn options_that_no_log_can_have_are_refused() {
         assert!(matches!(open_with(&SimDisk::new(1), bad), Err(LogError::Option { .. })));
     }
 }
-
-#[test]
-fn transactions_are_read_back_from_any_zxid() {
-    let mut rig = Rig::new(1);
-    for i in 0..20 {
-        rig.batch(2, 50 + 90 * i);
-        rig.housekeep();
-        rig.reap();
-    }
-    rig.settle();
-    let history = rig.history().clone();
-    for from in 0..history.len() + 2 {
-        let all = rig.log.read_from(&rig.disk, zxid(from as i64), usize::MAX).unwrap();
-        assert_eq!(all, history[from.saturating_sub(1).min(history.len())..], "from {from}");
-        let some = rig.log.read_from(&rig.disk, zxid(from as i64), 1000).unwrap();
-        assert!(all.starts_with(&some) && (all.is_empty() || !some.is_empty()));
-        assert!(some.len() == 1 || some.iter().map(|(_, t)| t.len()).sum::<usize>() <= 1000);
-    }
-}

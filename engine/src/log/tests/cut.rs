@@ -42,7 +42,7 @@ fn a_cut_at_any_zxid_keeps_what_is_at_or_below_and_nothing_else() {
             rig.settle();
         }
         assert_eq!(rig.log.durable().get().raw(), to.min(last) + 12);
-        let all = rig.log.read_from(&rig.disk, zxid(1), usize::MAX).unwrap();
+        let all = rig.read_back(Zxid::ZERO).unwrap();
         assert_eq!(&all, rig.history(), "to {to}");
         rig.reopen();
     }
@@ -61,7 +61,7 @@ fn cuts_upon_cuts_leave_one_history() {
                 rig.batch(random.usize(1..5), random.usize(32..1200));
                 rig.settle();
             }
-            let all = rig.log.read_from(&rig.disk, zxid(1), usize::MAX).unwrap();
+            let all = rig.read_back(Zxid::ZERO).unwrap();
             assert_eq!(&all, rig.history());
             if random.bool() {
                 (rig, _) = rig.reopen();
@@ -92,7 +92,8 @@ fn what_is_purged_can_be_cut_to_exactly_and_not_beyond() {
     let base = rig.log.base().zxid;
     let error = rig.log.truncate(&rig.disk, zxid(base.raw() - 1)).unwrap_err();
     assert!(matches!(error, LogError::Purged { first, .. } if first == base), "{error}");
-    assert!(matches!(rig.log.read_from(&rig.disk, base, 1), Err(LogError::Purged { .. })));
+    assert!(matches!(rig.read_back(zxid(base.raw() - 1)), Err(LogError::Purged { .. })));
+    assert!(rig.read_back(base).is_ok());
     rig.log.truncate(&rig.disk, base).unwrap();
     let (log, report, found) = open(&rig.disk).unwrap();
     assert_eq!((found.len(), report.last), (0, base));
@@ -114,5 +115,6 @@ fn transactions_in_memory_are_forgotten_by_a_cut() {
         rig.seal();
     }
     rig.truncate(zxid(5));
-    assert!(rig.log.next_durable().is_none());
+    assert_eq!(rig.log.window(), zxid(5));
+    assert_eq!(rig.log.next(&mut rig.log.cursor(zxid(5)), zxid(1 << 40)), Next::End);
 }

@@ -40,6 +40,7 @@ fn life(rig: &mut Rig) -> Result<(), LogError> {
             rig.now.histories.insert(0, (kept, acked));
             rig.log.truncate(&rig.disk, to)?;
             rig.now.histories.truncate(1);
+            rig.applied = rig.log.cursor(to);
             rig.version += 1;
         }
         if i == 7 {
@@ -54,13 +55,12 @@ fn drain(rig: &mut Rig) -> Result<(), LogError> {
     let mut done = Vec::new();
     rig.disk.reap(&mut done);
     for done in done {
-        let durable = rig.log.on_done(done)?;
-        while rig.log.next_durable().is_some() {
+        rig.log.on_done(done)?;
+        let durable = rig.log.durable().get();
+        while let Next::Txn(..) = rig.log.next(&mut rig.applied, durable) {
             rig.now.histories[0].1 += 1;
         }
-        if let Some(durable) = durable {
-            rig.log.release(durable.get());
-        }
+        rig.log.release(durable);
     }
     Ok(())
 }
@@ -240,7 +240,7 @@ fn a_start_on_a_full_disk_reads_and_writes_when_there_is_space_again() {
     let (mut rig, _) = rig.reopen();
     rig.disk.set_capacity(0);
     rig.log.prepare(&rig.disk).unwrap_err();
-    assert_eq!(rig.log.read_from(&rig.disk, zxid(1), usize::MAX).unwrap().len(), 3);
+    assert_eq!(rig.read_back(Zxid::ZERO).unwrap().len(), 3);
     rig.batch(1, 100);
     while rig.acked() < 4 {
         rig.reap();

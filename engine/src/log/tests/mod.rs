@@ -2,6 +2,7 @@
 
 mod commit;
 mod crash;
+mod cursor;
 mod cut;
 mod damage;
 mod fail;
@@ -93,6 +94,8 @@ impl Expect {
 struct Rig {
     disk: SimDisk,
     log: Log,
+    /// Behind what was taken from the log as durable.
+    applied: Cursor,
     options: LogOptions,
     now: Expect,
     /// What held from which change of the disk on.
@@ -110,8 +113,9 @@ impl Rig {
         let (log, _, history) = open_with(&disk, options.clone()).unwrap();
         let acked = history.len();
         let now = Expect { histories: vec![(history, acked)], purged: 0 };
+        let applied = log.cursor(log.durable().get());
         let journal = vec![(disk.changes(), now.clone())];
-        Rig { disk, log, options, now, journal, version: 0, clock: 0 }
+        Rig { disk, log, applied, options, now, journal, version: 0, clock: 0 }
     }
 
     fn note(&mut self) {
@@ -163,7 +167,7 @@ impl Rig {
         self.disk.reap(&mut done);
         for done in done {
             let Some(durable) = self.log.on_done(done).unwrap() else { continue };
-            while let Some((z, bytes)) = self.log.next_durable() {
+            while let Next::Txn(z, bytes) = self.log.next(&mut self.applied, durable.get()) {
                 let (history, acked) = &mut self.now.histories[0];
                 assert_eq!((z, bytes), (history[*acked].0, &history[*acked].1[..]));
                 *acked += 1;
@@ -209,6 +213,7 @@ impl Rig {
         self.note();
         let durable = self.log.truncate(&self.disk, z).unwrap().get();
         self.now.histories.truncate(1);
+        self.applied = self.log.cursor(durable);
         assert_eq!(durable, self.history().last().map_or(Zxid::ZERO, |(x, _)| *x));
         self.version = self.version.wrapping_add(101);
         self.note();
@@ -221,6 +226,11 @@ impl Rig {
         self.log.purge(below)
     }
 
+    /// Everything durable behind `z`, from the disk.
+    fn read_back(&self, z: Zxid) -> Result<Txns, LogError> {
+        self.log.read_on(&self.disk, &mut self.log.cursor(z), zxid(i64::MAX), usize::MAX)
+    }
+
     /// Ends without a word and opens again on the same disk, as it is.
     fn reopen(self) -> (Rig, RecoveryReport) {
         drop(self.log);
@@ -228,7 +238,8 @@ impl Rig {
         assert!(self.now.allows(&found), "{:?} of {:?}", zxids(&found), self.now);
         let acked = found.len();
         let now = Expect { histories: vec![(found, acked)], purged: 0 };
-        (Rig { log, now, journal: Vec::new(), ..self }, report)
+        let applied = log.cursor(log.durable().get());
+        (Rig { log, applied, now, journal: Vec::new(), ..self }, report)
     }
 }
 

@@ -16,6 +16,7 @@ fn open_real(volume: &FsVolume, options: &LogOptions) -> Replayed {
 
 fn drain(log: &mut Log, disk: &mut UringDisk, volume: &FsVolume) -> Txns {
     let mut durable = Txns::new();
+    let mut applied = log.cursor(log.durable().get());
     while !log.is_idle() {
         log.prepare_all(volume).unwrap();
         log.seal(disk).unwrap();
@@ -24,7 +25,8 @@ fn drain(log: &mut Log, disk: &mut UringDisk, volume: &FsVolume) -> Txns {
         for done in done {
             log.on_done(done).unwrap();
         }
-        while let Some((zxid, txn)) = log.next_durable() {
+        let upto = log.durable().get();
+        while let Next::Txn(zxid, txn) = log.next(&mut applied, upto) {
             durable.push((zxid, txn.to_vec()));
         }
         log.release(log.durable().get());
@@ -62,7 +64,8 @@ fn a_log_on_a_real_directory_comes_back() {
     while let Some(file) = log.removal_wanted() {
         volume.remove(&file).unwrap();
     }
-    assert!(log.read_from(&volume, zxid(1), usize::MAX).unwrap() == history);
+    let all = log.read_on(&volume, &mut log.cursor(Zxid::ZERO), zxid(333), usize::MAX).unwrap();
+    assert!(all == history);
     drop(log);
     let (log, report, found) = open_real(&volume, &options).unwrap();
     assert_eq!((report.torn, report.generation, report.last), (None, 2, zxid(333)));
