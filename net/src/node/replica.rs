@@ -6,15 +6,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
 use ringkeeper_engine::log::{Log, LogError, Space};
-use ringkeeper_engine::txn::TxnError;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
 use super::words::Words;
 use crate::admin::Observed;
-use crate::client::{Admission, FromFront, Now, Outbox, Proposer, Service};
+use crate::client::{Admission, CommitError, FromFront, Identity, Now, Outbox, Proposer, Service, Upstream};
 
 /// Transactions waiting for the disk above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;
@@ -37,7 +36,7 @@ pub enum Fatal {
         /// Which.
         zxid: Zxid,
         /// What is wrong with it.
-        source: TxnError,
+        source: CommitError,
     },
     /// The ring is unusable.
     #[error("the io_uring of a core loop has failed: {0}")]
@@ -97,6 +96,16 @@ impl Proposer for Proposals {
             // The zxid is spoken for: nothing that follows could be told apart from a hole.
             Err(error) => self.refused = self.refused.take().or(Some(error)),
         }
+    }
+}
+
+impl Upstream for Proposals {
+    fn forward(&mut self, _: SessionId, _: i32, _: i32, _: &[u8], _: &[Identity]) {
+        unreachable!("a standalone node has no leader");
+    }
+
+    fn revalidate(&mut self, _: SessionId, _: i32) {
+        unreachable!("a standalone node has no leader");
     }
 }
 
