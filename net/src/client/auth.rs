@@ -36,6 +36,22 @@ impl Identity {
         Identity { scheme: IP, id: id.into() }
     }
 
+    /// Makes `list` what came with a request, reusing what it holds. Schemes that no ACL here can name are left out.
+    pub(super) fn assign<'a>(list: &mut Vec<Identity>, came: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        let mut len = 0;
+        for (scheme, id) in came {
+            let known = [IP, DIGEST, SUPER].into_iter().find(|known| known.as_bytes() == scheme);
+            let Some(scheme) = known else { continue };
+            let is_it = |it: &Identity| it.scheme == scheme && it.id.as_bytes() == id;
+            if !list.get(len).is_some_and(is_it) {
+                list.truncate(len);
+                list.push(Identity { scheme, id: String::from_utf8_lossy(id).into() });
+            }
+            len += 1;
+        }
+        list.truncate(len);
+    }
+
     /// What whoAmI tells of it: never the hash of a password.
     pub fn user(&self) -> &str {
         match self.scheme {

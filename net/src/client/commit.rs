@@ -6,23 +6,39 @@ use ringkeeper_engine::tree::{DigestCheck, EventKind, OpResult, Stat, TreeEvent}
 use ringkeeper_engine::txn::{Multi, Txn, TxnError, decode, kind};
 
 use super::acl::{self, perm};
-use super::service::{InFlight, Request};
+use super::flight::{Awaits, InFlight, Request};
+use super::learner::LeaderFault;
 use super::watch::Change;
-use super::{Now, Outbox, Service};
+use super::{Now, Outbox, Role, Service};
 use crate::admin::{Counter, Observed};
 use crate::wire::reply::{self, EventType};
 use crate::wire::{Code, op};
 
+/// Why a committed transaction is not the end of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It is not applied: it does not decode.
+    #[error(transparent)]
+    Txn(#[from] TxnError),
+    /// It is applied, and shows that the leader must be left.
+    #[error(transparent)]
+    Leader(#[from] LeaderFault),
+}
+
 impl Service {
     /// Applies transaction `zxid`, which is committed and comes right behind the one before. `payload` is what was
     /// proposed.
+    ///
+    /// # Errors
+    /// When the payload is no transaction, or when a leader has settled our requests out of order; then the
+    /// transaction is applied all the same.
     pub fn committed(
         &mut self,
         now: Now,
         zxid: Zxid,
         payload: &[u8],
         out: &mut impl Outbox,
-    ) -> Result<(), TxnError> {
+    ) -> Result<(), CommitError> {
         let (header, txn, digest) = decode(payload)?;
         debug_assert_eq!(header.zxid, zxid);
         let Service { tree, watches, conns, options, event, counters, metrics, .. } = self;
@@ -73,11 +89,18 @@ impl Service {
             self.metrics.record(Observed::PropagationLatency, age_ms.saturating_mul(1000));
         }
         self.pending.applied(zxid);
-        let flight = match self.in_flight.front() {
-            Some(flight) if flight.zxid == zxid => self.in_flight.pop_front(),
-            _ => None,
+        let settled = if self.role == Role::Learner {
+            self.settle(&header, &txn)
+        } else if self.flights.head().is_some_and(|head| head.awaits == Awaits::Commit(zxid)) {
+            Ok(self.flights.pop())
+        } else {
+            Ok(None)
         };
-        assert!(!self.in_flight.is_empty() || self.pending.is_empty(), "changes are left without a proposal");
+        assert!(zxid < self.proposed || self.pending.is_empty(), "changes are left without a proposal");
+        let (flight, fault) = match settled {
+            Ok(flight) => (flight, None),
+            Err(fault) => (None, Some(fault)),
+        };
         let asked = flight.and_then(|InFlight { conn, request, bytes, .. }| {
             let (at, key) = conn?;
             (self.conns.find(key) == Some(at)).then_some((at, key, request, bytes))
@@ -88,24 +111,38 @@ impl Service {
         }
         match applied.result {
             OpResult::SessionCreated { timeout } => {
-                self.sessions.insert(header.client_id, timeout.max(0).cast_unsigned(), now.mono_ms);
+                let slot = self.session_created(header.client_id, timeout);
+                if matches!(self.role, Role::Alone | Role::Leader) && self.sessions.get(slot).due().is_none()
+                {
+                    self.sessions.touch(slot, now.mono_ms);
+                }
             }
             OpResult::SessionClosed => self.session_closed(header.client_id, out),
+            // It never came to be.
+            OpResult::Error(_)
+                if self.role == Role::Learner
+                    && flight.is_some_and(|it| it.request.op == op::CREATE_SESSION) =>
+            {
+                self.session_closed(header.client_id, out);
+            }
             _ => {}
         }
         if let Some((at, key, ..)) = asked {
             self.serve_held(now, at, key, out);
         }
-        self.serve_resumes(now, zxid, out);
-        Ok(())
+        self.serve_resumes(now, out);
+        match fault {
+            Some(fault) => Err(fault.into()),
+            None => Ok(()),
+        }
     }
 
     /// Serves connections that waited for the last writes of the session they took over.
-    fn serve_resumes(&mut self, now: Now, zxid: Zxid, out: &mut impl Outbox) {
+    fn serve_resumes(&mut self, now: Now, out: &mut impl Outbox) {
         let mut at = 0;
         while at < self.resumes.len() {
             let (after, key) = self.resumes[at];
-            if after > zxid {
+            if after > self.flights.settled() {
                 at += 1;
                 continue;
             }
@@ -117,12 +154,15 @@ impl Service {
     }
 
     /// A session has ended: it is forgotten, and its connection closed.
-    fn session_closed(&mut self, id: ringkeeper_engine::id::SessionId, out: &mut impl Outbox) {
+    pub(super) fn session_closed(&mut self, id: ringkeeper_engine::id::SessionId, out: &mut impl Outbox) {
         let Some(slot) = self.sessions.find(id) else { return };
         if let Some(at) = self.sessions.get(slot).conn.and_then(|key| self.conns.find(key)) {
             self.close_conn(at, out);
         }
-        self.sessions.remove(slot);
+        // The session of a server without a leader goes with its connection.
+        if self.sessions.find(id).is_some() {
+            self.sessions.remove(slot);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "all of them are what an answer is")]
@@ -137,7 +177,13 @@ impl Service {
         out: &mut impl Outbox,
     ) {
         if request.op == op::CREATE_SESSION {
-            return self.answer_connect(now, at, request.received_us, out);
+            if let OpResult::SessionCreated { .. } = result {
+                self.answer_connect(now, at, request.received_us, out);
+            }
+            return;
+        }
+        if self.is_moved(result) {
+            return self.close_conn(at, out);
         }
         let err = if let OpResult::Error(err) = result { err } else { 0 };
         let frame = &mut self.frame;
@@ -152,6 +198,19 @@ impl Service {
             reply::begin(&mut self.frame, request.xid, zxid, Code::MarshallingError.raw());
         }
         self.send_frame(now, at, request, zxid, out);
+    }
+}
+
+impl Service {
+    /// Whether a request failed because its client has turned to another server: then nobody waits for an answer, and
+    /// the reference sends none.
+    fn is_moved(&self, result: OpResult) -> bool {
+        let moved = OpResult::Error(Code::SessionMoved.raw());
+        match result {
+            OpResult::Error(_) => result == moved,
+            OpResult::Multi => self.role == Role::Learner && self.tree.multi_results().contains(&moved),
+            _ => false,
+        }
     }
 }
 

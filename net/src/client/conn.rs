@@ -8,11 +8,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ringkeeper_engine::id::Zxid;
 use slab::Slab;
 
 use super::ConnKey;
 use super::auth::Identity;
+use super::flight::Ticket;
 use super::stats::ConnStats;
 use crate::wire::Code;
 
@@ -21,6 +21,12 @@ use crate::wire::Code;
 pub enum Phase {
     /// Its first frame has not come.
     Fresh,
+    /// It asked for a session that exists, and the leader has not yet said all that is needed to confirm it. What
+    /// arrives meanwhile waits.
+    Resuming {
+        /// Slot of the session, once the leader has called it alive.
+        granted: Option<u32>,
+    },
     /// It has a session, perhaps not committed or not yet confirmed to it.
     Open {
         /// Slot of the session.
@@ -36,8 +42,8 @@ pub enum Phase {
 /// Something that waits for an own write.
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
-    /// It may go once this transaction is applied.
-    pub after: Zxid,
+    /// It may go once this is settled.
+    pub after: Ticket,
     /// When it arrived, microseconds of the monotonic clock.
     pub received_us: u64,
     /// What it is.
@@ -97,8 +103,8 @@ pub struct Conn {
     pub wants_flag: bool,
     /// Who it is; only ever grows.
     pub identities: Vec<Identity>,
-    /// Its session's newest transaction when its last write was read.
-    pub barrier: Zxid,
+    /// The place of its last write or sync.
+    pub barrier: Ticket,
     /// What waits, oldest first.
     pub held: VecDeque<Held>,
     /// Frames of `held`, one behind the other.
@@ -124,7 +130,7 @@ impl Conn {
             phase: Phase::Fresh,
             wants_flag: false,
             identities: vec![Identity::of_peer(peer.ip())],
-            barrier: Zxid::ZERO,
+            barrier: Ticket::default(),
             held: VecDeque::new(),
             backlog: Vec::new(),
             backlog_start: 0,
@@ -140,6 +146,7 @@ impl Conn {
         match self.phase {
             Phase::Fresh => None,
             Phase::Open { session } => Some(session),
+            Phase::Resuming { granted } => granted,
             Phase::Ending { session } => session,
         }
     }
@@ -149,14 +156,14 @@ impl Conn {
         self.phase = Phase::Ending { session: self.session() };
     }
 
-    /// Whether a read that arrives now must wait, given what is applied.
-    pub fn must_hold(&self, applied: Zxid) -> bool {
-        self.barrier > applied || !self.held.is_empty()
+    /// Whether a read that arrives now must wait, given what is settled.
+    pub fn must_hold(&self, settled: Ticket) -> bool {
+        self.barrier > settled || !self.held.is_empty()
     }
 
     /// Whether something that waits could be served.
-    pub fn has_ready(&self, applied: Zxid) -> bool {
-        self.held.front().is_some_and(|held| held.after <= applied)
+    pub fn has_ready(&self, settled: Ticket) -> bool {
+        self.held.front().is_some_and(|held| held.after <= settled)
     }
 
     /// Lets something wait for the own writes before it.
@@ -171,9 +178,16 @@ impl Conn {
         Waiting::Frame { len: frame.len() as u32, identities: self.identities.len() as u32 }
     }
 
-    /// The first thing that need not wait any more, given what is applied.
-    pub fn next_ready(&mut self, applied: Zxid) -> Option<Held> {
-        let held = *self.held.front().filter(|held| held.after <= applied)?;
+    /// Everything that waits, with the bytes of its frames, one behind the other.
+    pub fn take_all(&mut self) -> (VecDeque<Held>, Vec<u8>) {
+        let mut frames = std::mem::take(&mut self.backlog);
+        frames.drain(..std::mem::take(&mut self.backlog_start));
+        (std::mem::take(&mut self.held), frames)
+    }
+
+    /// The first thing that need not wait any more, given what is settled.
+    pub fn next_ready(&mut self, settled: Ticket) -> Option<Held> {
+        let held = *self.held.front().filter(|held| held.after <= settled)?;
         self.held.pop_front();
         Some(held)
     }

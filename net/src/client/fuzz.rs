@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::tree::Tree;
 
-use super::{ConnKey, FromFront, Now, Options, Outbox, Proposer, Service};
+use super::{ConnKey, FromFront, Identity, Now, Options, Outbox, Proposer, Service, Upstream};
 
 #[derive(Default)]
 struct World {
@@ -36,6 +36,16 @@ impl Proposer for Log<'_> {
         let mut payload = Vec::new();
         encode(&mut payload);
         self.0.push_back((zxid, payload));
+    }
+}
+
+impl Upstream for Log<'_> {
+    fn forward(&mut self, _: SessionId, _: i32, _: i32, _: &[u8], _: &[Identity]) {
+        unreachable!("a node that stands alone has no leader");
+    }
+
+    fn revalidate(&mut self, _: SessionId, _: i32) {
+        unreachable!("a node that stands alone has no leader");
     }
 }
 

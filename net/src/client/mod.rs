@@ -11,11 +11,14 @@
 //! |---|---|
 //! | `service` | the state, the entry points, the order of replies |
 //! | `connect` | the handshake: new, resumed and dead sessions |
+//! | `expire` | what happens because time has passed |
 //! | `write` | from a write request to a proposal |
 //! | `prep`, `pending` | the checks of every write, against what is not applied yet |
+//! | `role` | what the server is to its ensemble, and what changes with it |
+//! | `leader`, `learner`, `read_only` | what is different in each role |
 //! | `commit` | from a committed transaction to events and replies |
 //! | `read`, `rewatch` | everything that is answered from the tree |
-//! | `session`, `conn`, `watch` | the tables |
+//! | `session`, `conn`, `watch`, `flight` | the tables |
 //! | `acl`, `auth`, `path`, `password` | rules |
 //! | `stats`, `monitor` | numbers for the monitoring words |
 
@@ -24,7 +27,11 @@ mod auth;
 mod commit;
 mod conn;
 mod connect;
+mod expire;
+mod flight;
 pub mod fuzz;
+mod leader;
+mod learner;
 mod monitor;
 mod options;
 pub mod password;
@@ -32,7 +39,9 @@ mod path;
 mod pending;
 mod prep;
 mod read;
+mod read_only;
 mod rewatch;
+mod role;
 mod service;
 mod session;
 mod stats;
@@ -43,10 +52,14 @@ mod write;
 
 use std::net::SocketAddr;
 
-use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::id::{SessionId, Zxid};
 
-pub use auth::{AuthOptions, digest_id};
+pub use auth::{AuthOptions, Identity, digest_id};
+pub use commit::CommitError;
+pub use leader::{CannotPropose, Forwarded};
+pub use learner::LeaderFault;
 pub use options::Options;
+pub use role::Role;
 pub use service::{Admission, Service};
 pub use session::Session;
 pub use stats::{ConnStats, ConnView, Counters, Latency, ServiceStats};
@@ -133,4 +146,13 @@ pub trait Outbox {
 pub trait Proposer {
     /// Appends transaction `zxid`, whose payload `encode` appends to the buffer it gets. `encode` is called once.
     fn propose(&mut self, zxid: Zxid, encode: &mut dyn FnMut(&mut Vec<u8>));
+}
+
+/// The way from a learner to its leader, which must keep the order of the calls. Used as [`Role::Learner`] only.
+pub trait Upstream {
+    /// Sends a client's write or sync as a REQUEST. `body` is the request record without its header.
+    fn forward(&mut self, session: SessionId, cxid: i32, op: i32, body: &[u8], identities: &[Identity]);
+
+    /// Asks by a REVALIDATE whether a session lives.
+    fn revalidate(&mut self, session: SessionId, timeout_ms: i32);
 }

@@ -18,6 +18,7 @@ impl Service {
             nodes: self.tree.node_count(),
             data_size: self.tree.data_size(),
             last_zxid: self.tree.last_zxid(),
+            pending_syncs: self.flights.syncs(),
             digest_mismatches: self.tree.digest_mismatches(),
         }
     }
@@ -27,9 +28,9 @@ impl Service {
         self.watches.counts()
     }
 
-    /// Requests received and not answered.
+    /// Requests received and not answered. A sync counts once, where it waits.
     pub fn outstanding(&self) -> usize {
-        self.in_flight.len() + self.held
+        self.flights.len() - self.flights.syncs() + self.held
     }
 
     /// All connections, in no particular order.

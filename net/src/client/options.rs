@@ -5,7 +5,7 @@ use super::AuthOptions;
 /// Settings of a [`super::Service`]. Times are in milliseconds.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The top byte of session ids; 1 for a node that stands alone.
+    /// The top byte of session ids: the server's number in its ensemble, 1 for a node that stands alone.
     pub server_id: u8,
     /// Width of the buckets in which sessions expire.
     pub tick_ms: u32,
@@ -21,6 +21,8 @@ pub struct Options {
     pub digest: bool,
     /// Whether clients may create nodes with a time to live.
     pub extended_types: bool,
+    /// Whether clients that ask for no more may read while there is no leader.
+    pub read_only: bool,
     /// Bytes of unanswered requests above which a connection is asked to pause; below half of it, to go on.
     pub pause_bytes: usize,
     /// Bytes of unanswered requests above which a connection that did not pause is closed.
@@ -45,6 +47,7 @@ impl Default for Options {
             auth: AuthOptions::default(),
             digest: true,
             extended_types: false,
+            read_only: false,
             pause_bytes: 4 << 20,
             max_unanswered_bytes: 64 << 20,
             max_reply_bytes: 1 << 30,

@@ -8,7 +8,7 @@ use ringkeeper_engine::jute::{Reader, put_buffer, put_i32, put_len, put_ustring}
 use ringkeeper_engine::tree::{Node, NodeId};
 
 use super::acl::{self, perm};
-use super::service::Request;
+use super::flight::Request;
 use super::watch::mode;
 use super::{Now, Outbox, Service, path};
 use crate::wire::multi::{Multi, MultiKind, MultiOp};

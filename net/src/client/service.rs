@@ -11,11 +11,14 @@ use ringkeeper_engine::tree::Tree;
 use ringkeeper_engine::txn::MultiBuilder;
 
 use super::acl::AclFixer;
+use super::auth::Identity;
 use super::conn::{Conn, Conns, Phase, Waiting};
+use super::flight::{Flights, Request, Ticket};
+use super::leader::OURSELVES;
 use super::pending::Pending;
-use super::session::Sessions;
+use super::session::{Sessions, Touched};
 use super::watch::Watches;
-use super::{ConnKey, Counters, FromFront, Now, Options, Outbox, Proposer, auth};
+use super::{ConnKey, Counters, FromFront, Now, Options, Outbox, Proposer, Role, Upstream, auth};
 use crate::admin::{Counter, Metrics, Observed};
 use crate::wire::request::{Auth, RequestHeader};
 use crate::wire::{Code, op, reply};
@@ -41,31 +44,6 @@ pub enum Admission {
 /// What an unanswered request costs in bytes besides its own: many small ones must not hide.
 const REQUEST_COST: usize = 64;
 
-/// A request that was received and is being answered.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Request {
-    /// The client's number for it.
-    pub xid: i32,
-    /// What it asks.
-    pub op: i32,
-    /// When it arrived, microseconds of the monotonic clock.
-    pub received_us: u64,
-}
-
-/// A proposal that is not committed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InFlight {
-    /// Its place in the order of all.
-    pub zxid: Zxid,
-    /// The slot of the connection that asked, and its name; `None` for what the server does by itself. The slot may
-    /// have another occupant by the time of the commit.
-    pub conn: Option<(u32, ConnKey)>,
-    /// What is to be answered.
-    pub request: Request,
-    /// Bytes of the request.
-    pub bytes: u32,
-}
-
 /// The sessions, connections, watches and pending writes of a node, and the tree they are about.
 #[derive(Debug)]
 pub struct Service {
@@ -79,13 +57,20 @@ pub struct Service {
     pub(super) admission: Admission,
     /// The newest zxid that was given to a proposal.
     pub(super) proposed: Zxid,
-    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) flights: Flights,
     /// Connections that resumed a session whose last writes are not applied, and what they wait for.
-    pub(super) resumes: Vec<(Zxid, ConnKey)>,
+    pub(super) resumes: Vec<(Ticket, ConnKey)>,
+    pub(super) role: Role,
+    /// What was asked by REVALIDATE, in this order: session, timeout in milliseconds, and who wants to resume it.
+    pub(super) revalidations: VecDeque<(SessionId, u32, ConnKey)>,
+    /// Sessions of which the leader will be told.
+    pub(super) touched: Touched,
+    /// The identities that came with a learner's request, kept to be used again.
+    pub(super) asker: Vec<Identity>,
     /// Connections whose ConnectRequest must come before a time, in order of that time.
-    handshakes: VecDeque<(u64, ConnKey)>,
+    pub(super) handshakes: VecDeque<(u64, ConnKey)>,
     /// Sessions that the log does not know but that own ephemeral nodes: to be ended.
-    orphans: Vec<u32>,
+    pub(super) orphans: Vec<u32>,
     /// Requests that wait in all connections.
     pub(super) held: usize,
     /// Connections that could be served if less waited to be sent to them.
@@ -104,7 +89,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service over a recovered tree. `sessions` is the session table of the log with timeouts in milliseconds;
+    /// A service over a recovered tree, of a node that stands alone. A member of an ensemble
+    /// [`retire`](Service::retire)s it at once. `sessions` is the session table of the log with timeouts in milliseconds;
     /// each gets a full lease from `now` on. `last_zxid` is the last one in the log.
     ///
     /// Sessions that own ephemeral nodes but are not in the table are ended by the first calls of
@@ -119,19 +105,8 @@ impl Service {
     ) -> Service {
         let mut options = options;
         options.max_reply_bytes = options.max_reply_bytes.min(reply::MAX_LEN);
-        let mut table = Sessions::new(options.server_id, options.tick_ms, now.wall_ms);
-        for (id, timeout_ms) in sessions {
-            table.insert(id, timeout_ms.max(0).cast_unsigned(), now.mono_ms);
-        }
-        let mut orphans = Vec::new();
-        for owner in tree.ephemeral_owners() {
-            if table.find(owner).is_none() {
-                let slot = table.insert(owner, 0, now.mono_ms);
-                table.close(slot);
-                orphans.push(slot);
-            }
-        }
-        Service {
+        let table = Sessions::new(options.server_id, options.tick_ms, now.wall_ms);
+        let mut service = Service {
             proposed: tree.last_zxid().max(last_zxid),
             options,
             tree,
@@ -141,10 +116,14 @@ impl Service {
             watches: Watches::default(),
             fixer: AclFixer::default(),
             admission: Admission::Open,
-            in_flight: VecDeque::new(),
+            flights: Flights::default(),
             resumes: Vec::new(),
+            role: Role::Alone,
+            revalidations: VecDeque::new(),
+            touched: Touched::default(),
+            asker: Vec::new(),
             handshakes: VecDeque::new(),
-            orphans,
+            orphans: Vec::new(),
             held: 0,
             full: Vec::new(),
             told_of_mismatch: false,
@@ -154,11 +133,23 @@ impl Service {
             event: Vec::new(),
             held_frame: Vec::new(),
             multi: MultiBuilder::new(),
+        };
+        for (id, timeout_ms) in sessions {
+            let slot = service.session_created(id, timeout_ms);
+            service.sessions.touch(slot, now.mono_ms);
         }
+        service.find_orphans();
+        service
     }
 
     /// Takes in what a front loop reports.
-    pub fn handle(&mut self, now: Now, msg: FromFront<'_>, out: &mut impl Outbox, log: &mut impl Proposer) {
+    pub fn handle(
+        &mut self,
+        now: Now,
+        msg: FromFront<'_>,
+        out: &mut impl Outbox,
+        log: &mut (impl Proposer + Upstream),
+    ) {
         match msg {
             FromFront::Open { conn, peer } => {
                 if let Some(at) = self.conns.occupant(conn) {
@@ -194,48 +185,6 @@ impl Service {
         }
     }
 
-    /// Does what time demands: ends sessions that are due, a bounded number per call, and closes connections that
-    /// did not shake hands. To be called when [`Service::next_deadline`] has come.
-    pub fn tick(&mut self, now: Now, out: &mut impl Outbox, log: &mut impl Proposer) {
-        while let Some(&(deadline, key)) = self.handshakes.front() {
-            let fresh = self.conns.find(key).filter(|&at| self.conns.get(at).phase == Phase::Fresh);
-            match fresh {
-                Some(_) if deadline > now.mono_ms => break,
-                Some(at) => {
-                    self.metrics.add(Counter::SessionlessExpired, 1);
-                    self.close_conn(at, out);
-                }
-                None => {}
-            }
-            self.handshakes.pop_front();
-        }
-        if self.admission == Admission::Closed {
-            return;
-        }
-        for _ in 0..self.options.max_expired_per_tick {
-            if let Some(slot) = self.orphans.pop() {
-                self.propose_close(now, slot, log);
-            } else if let Some(slot) = self.sessions.next_due(now.mono_ms) {
-                self.counters.expired += 1;
-                self.metrics.add(Counter::SessionsExpired, 1);
-                self.propose_close(now, slot, log);
-            } else {
-                break;
-            }
-        }
-    }
-
-    /// When [`Service::tick`] has something to do, in milliseconds of the monotonic clock; perhaps in the past.
-    pub fn next_deadline(&self) -> Option<u64> {
-        let handshake = self.handshakes.front().map(|&(deadline, _)| deadline);
-        let sessions = match self.admission {
-            Admission::Closed => None,
-            _ if !self.orphans.is_empty() => Some(0),
-            _ => self.sessions.next_deadline(),
-        };
-        [handshake, sessions].into_iter().flatten().min()
-    }
-
     /// Says which writes are taken from now on.
     pub fn set_write_admission(&mut self, admission: Admission) {
         self.admission = admission;
@@ -247,39 +196,69 @@ impl Service {
         key: ConnKey,
         bytes: &[u8],
         out: &mut impl Outbox,
-        log: &mut impl Proposer,
+        log: &mut (impl Proposer + Upstream),
     ) {
         let Some(at) = self.conns.find(key) else { return };
         self.counters.received += 1;
         self.metrics.add(Counter::BytesReceived, bytes.len() as u64 + 4);
         let conn = self.conns.get_mut(at);
         conn.stats.received += 1;
-        let session = match conn.phase {
+        match conn.phase {
             Phase::Fresh => {
                 self.metrics.add(Counter::ConnectionRequests, 1);
-                return self.connect(now, at, bytes, out, log);
+                self.connect(now, at, bytes, out, log);
             }
-            Phase::Ending { .. } => return,
-            Phase::Open { session } => session,
-        };
+            Phase::Resuming { .. } => {
+                let waiting = conn.keep_frame(bytes);
+                self.hold(at, now.mono_us, waiting, out);
+            }
+            Phase::Ending { .. } => {}
+            Phase::Open { session } => self.request(now, at, session, now.mono_us, bytes, out, log),
+        }
+    }
+
+    /// Takes in a request that arrived at `received_us` from the connection of a session.
+    #[expect(clippy::too_many_arguments, reason = "all of them are what a request is")]
+    pub(super) fn request(
+        &mut self,
+        now: Now,
+        at: u32,
+        session: u32,
+        received_us: u64,
+        bytes: &[u8],
+        out: &mut impl Outbox,
+        log: &mut (impl Proposer + Upstream),
+    ) {
         let mut body = Reader::new(bytes);
         let Ok(RequestHeader { xid, op }) = RequestHeader::decode(&mut body) else {
             return self.close_conn(at, out);
         };
-        let request = Request { xid, op, received_us: now.mono_us };
+        let request = Request { xid, op, received_us };
         if op == op::AUTH {
             return self.authenticate(now, at, request, body, out);
         }
         // A session that is ending gets no answers any more; its connection is about to be closed.
-        if self.sessions.get(session).closing {
+        let asking = self.sessions.get(session);
+        if asking.closing {
             return;
         }
-        if op != op::SASL {
-            self.sessions.touch(session, now.mono_ms);
+        // Its client has turned to another server, and this is from before.
+        if asking.owner.is_some_and(|owner| owner != OURSELVES) {
+            return self.close_conn(at, out);
         }
-        if super::write::is_write(op) {
+        if op != op::SASL {
+            self.heard_of(session, now);
+        }
+        let is_write = super::write::is_write(op);
+        if self.role == Role::Away && (is_write || op == op::SYNC) {
+            self.write_nothing(now, at, request, out);
+        } else if self.role == Role::Learner && is_write {
+            self.forward(at, session, request, body.rest(), bytes.len(), out, log);
+        } else if self.role == Role::Learner && op == op::SYNC {
+            self.forward_sync(at, session, request, bytes, out, log);
+        } else if is_write {
             self.write(now, at, session, request, body, bytes.len(), out, log);
-        } else if self.conns.get(at).must_hold(self.tree.last_zxid()) {
+        } else if self.conns.get(at).must_hold(self.flights.settled()) {
             let conn = self.conns.get_mut(at);
             let waiting = conn.keep_frame(bytes);
             if !super::read::is_read(op) {
@@ -289,6 +268,15 @@ impl Service {
         } else {
             let identities = self.conns.get(at).identities.len();
             self.serve(now, at, request, body, identities, out);
+        }
+    }
+
+    /// A session's client has given a sign of life.
+    pub(super) fn heard_of(&mut self, session: u32, now: Now) {
+        if self.role == Role::Learner {
+            self.touched.note(self.sessions.get_mut(session));
+        } else {
+            self.sessions.touch(session, now.mono_ms);
         }
     }
 
@@ -303,7 +291,7 @@ impl Service {
         let Ok(Auth { scheme, auth }) = Auth::decode(&mut body) else {
             return self.close_conn(at, out);
         };
-        let applied = self.tree.last_zxid();
+        let settled = self.flights.settled();
         let conn = self.conns.get_mut(at);
         let outcome = self.options.auth.authenticate(scheme.as_deref(), auth, &mut conn.identities);
         let accepted = outcome.is_ok();
@@ -311,7 +299,7 @@ impl Service {
             self.counters.auth_failed += 1;
             conn.end();
         }
-        if conn.must_hold(applied) {
+        if conn.must_hold(settled) {
             let waiting = Waiting::Auth { xid: request.xid, accepted };
             self.hold(at, request.received_us, waiting, out);
         } else {
@@ -336,16 +324,16 @@ impl Service {
 
     /// Serves what waited in a connection for writes that are applied now.
     pub(super) fn serve_held(&mut self, now: Now, at: u32, key: ConnKey, out: &mut impl Outbox) {
-        let applied = self.tree.last_zxid();
+        let settled = self.flights.settled();
         // Whatever is served may close the connection.
         while let Some(at) = self.conns.find(key).filter(|&it| it == at) {
             let conn = self.conns.get_mut(at);
-            if out.is_full(key) && conn.has_ready(applied) {
+            if out.is_full(key) && conn.has_ready(settled) {
                 // What is read meanwhile goes behind, see `Conn::must_hold`.
                 self.full.push((at, key));
                 return;
             }
-            let Some(held) = conn.next_ready(applied) else { return };
+            let Some(held) = conn.next_ready(settled) else { return };
             self.held -= 1;
             self.count_answered(at, held.what.bytes(), out);
             let conn = self.conns.get_mut(at);
@@ -364,6 +352,7 @@ impl Service {
                     self.answer_auth(now, at, request(xid, op::AUTH), accepted, out);
                 }
                 Waiting::Refused { xid, op, code } => {
+                    let applied = self.tree.last_zxid();
                     self.answer_header(now, at, request(xid, op), applied, code.raw(), out);
                 }
                 Waiting::Connect => self.answer_connect(now, at, held.received_us, out),
@@ -455,6 +444,9 @@ impl Service {
             let session = self.sessions.get_mut(slot);
             if session.conn == Some(conn.key) {
                 session.conn = None;
+                if session.local {
+                    self.sessions.remove(slot);
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use ringkeeper_engine::id::{SessionId, Zxid};
 use slab::Slab;
 
 use super::ConnKey;
+use super::flight::Ticket;
 
 const NIL: u32 = u32::MAX;
 
@@ -25,12 +26,20 @@ pub struct Session {
     pub id: SessionId,
     /// The negotiated timeout in milliseconds.
     pub timeout_ms: u32,
+    /// The timeout in the transaction that created it, in milliseconds; `None` before that is committed.
+    pub committed: Option<i32>,
+    /// It was opened while there was no leader, lives as long as its connection and is unknown to all others.
+    pub local: bool,
+    /// Through whom its writes come, in the eyes of a leader: 0 is the leader itself. `None`: whoever is first.
+    pub owner: Option<u64>,
+    /// The last round of [`Touched`] in which it was noted.
+    touched: u64,
     /// The connection that speaks for it, if there is one.
     pub conn: Option<ConnKey>,
     /// Its end has been proposed: nothing more is accepted from it.
     pub closing: bool,
-    /// The newest transaction proposed on its behalf.
-    pub last_write: Zxid,
+    /// The place of the newest write or sync that this server asked for on its behalf.
+    pub last_write: Ticket,
     /// Ephemeral nodes whose creation was proposed and may not be applied yet.
     pub unapplied_ephemerals: VecDeque<(Zxid, Box<str>)>,
     /// When it is due, in milliseconds of the monotonic clock; 0 while in no bucket.
@@ -96,8 +105,9 @@ impl Sessions {
         }
     }
 
-    /// Takes in a session with a full lease from `mono_ms` on; answers its slot, also when it was known already.
-    pub fn insert(&mut self, id: SessionId, timeout_ms: u32, mono_ms: u64) -> u32 {
+    /// Takes in a session; answers its slot, also when it was known already. It is due only once it is
+    /// [`touch`](Sessions::touch)ed.
+    pub fn insert(&mut self, id: SessionId, timeout_ms: u32) -> u32 {
         if let Some(&slot) = self.by_id.get(&id) {
             return slot;
         }
@@ -107,16 +117,19 @@ impl Sessions {
         let slot = self.slots.insert(Session {
             id,
             timeout_ms,
+            committed: None,
+            local: false,
+            owner: None,
+            touched: 0,
             conn: None,
             closing: false,
-            last_write: Zxid::ZERO,
+            last_write: Ticket::default(),
             unapplied_ephemerals: VecDeque::new(),
             bucket: 0,
             prev: NIL,
             next: NIL,
         }) as u32;
         self.by_id.insert(id, slot);
-        self.touch(slot, mono_ms);
         slot
     }
 
@@ -173,6 +186,28 @@ impl Sessions {
         self.get_mut(slot).closing = true;
     }
 
+    /// Nobody's silence counts any more, until sessions are touched again.
+    pub fn rest(&mut self) {
+        self.buckets.clear();
+        for (_, session) in &mut self.slots {
+            (session.bucket, session.prev, session.next) = (0, NIL, NIL);
+        }
+    }
+
+    /// Forgets all sessions of which `stays` does not say otherwise. Ids are not given out again.
+    pub fn retain(&mut self, mut stays: impl FnMut(&mut Session) -> bool) {
+        let going: Vec<u32> =
+            self.slots.iter_mut().filter_map(|(slot, it)| (!stays(it)).then_some(slot as u32)).collect();
+        for slot in going {
+            self.remove(slot);
+        }
+    }
+
+    /// All slots in use, in order.
+    pub fn slots(&self) -> Vec<u32> {
+        self.slots.iter().map(|(slot, _)| slot as u32).collect()
+    }
+
     /// The next session that is due at `mono_ms`. It stays due until it is touched or [`Sessions::close`]d.
     pub fn next_due(&self, mono_ms: u64) -> Option<u32> {
         self.buckets.first_key_value().filter(|&(&bucket, _)| bucket <= mono_ms).map(|(_, &slot)| slot)
@@ -214,12 +249,46 @@ impl Sessions {
     }
 }
 
+/// The sessions that a learner has heard of since it last told the leader, each once.
+#[derive(Debug)]
+pub struct Touched {
+    list: Vec<(SessionId, i32)>,
+    round: u64,
+}
+
+impl Default for Touched {
+    fn default() -> Touched {
+        Touched { list: Vec::new(), round: 1 }
+    }
+}
+
+impl Touched {
+    /// Notes a sign of life.
+    pub fn note(&mut self, session: &mut Session) {
+        if std::mem::replace(&mut session.touched, self.round) != self.round {
+            self.list.push((session.id, session.timeout_ms.cast_signed()));
+        }
+    }
+
+    /// Appends what was noted to `into` and begins the next round.
+    pub fn take(&mut self, into: &mut Vec<(SessionId, i32)>) {
+        into.append(&mut self.list);
+        self.round += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn table() -> Sessions {
         Sessions::new(1, 2000, 1_795_285_959_208)
+    }
+
+    fn inserted(sessions: &mut Sessions, id: i64, timeout_ms: u32, mono_ms: u64) -> u32 {
+        let slot = sessions.insert(SessionId(id), timeout_ms);
+        sessions.touch(slot, mono_ms);
+        slot
     }
 
     #[test]
@@ -236,14 +305,14 @@ mod tests {
     fn ids_of_restored_sessions_are_not_handed_out_again() {
         let mut sessions = table();
         let first = first_id(1, 1_795_285_959_208);
-        sessions.insert(SessionId(first + 40), 4000, 0);
+        sessions.insert(SessionId(first + 40), 4000);
         assert_eq!(sessions.allocate_id(), SessionId(first + 41));
     }
 
     #[test]
     fn a_session_is_due_at_the_end_of_its_bucket_and_not_before() {
         let mut sessions = table();
-        let slot = sessions.insert(SessionId(7), 4000, 1000);
+        let slot = inserted(&mut sessions, 7, 4000, 1000);
         assert_eq!(sessions.next_deadline(), Some(6000));
         assert_eq!(sessions.next_due(5999), None);
         assert_eq!(sessions.next_due(6000), Some(slot));
@@ -255,7 +324,7 @@ mod tests {
     #[test]
     fn a_shorter_timeout_moves_a_session_forward() {
         let mut sessions = table();
-        let slot = sessions.insert(SessionId(7), 40_000, 0);
+        let slot = inserted(&mut sessions, 7, 40_000, 0);
         sessions.get_mut(slot).timeout_ms = 4000;
         sessions.touch(slot, 0);
         assert_eq!(sessions.next_deadline(), Some(6000));
@@ -264,7 +333,7 @@ mod tests {
     #[test]
     fn closing_takes_a_session_out_of_its_bucket_for_good() {
         let mut sessions = table();
-        let slots: Vec<u32> = (1..=5).map(|id| sessions.insert(SessionId(id), 4000, 0)).collect();
+        let slots: Vec<u32> = (1..=5).map(|id| inserted(&mut sessions, id, 4000, 0)).collect();
         for &slot in &slots[1..4] {
             sessions.close(slot);
             sessions.touch(slot, 50_000);
@@ -287,7 +356,7 @@ mod tests {
         let mut sessions = table();
         let mut random = fastrand::Rng::with_seed(11);
         let slots: Vec<u32> =
-            (1..=200).map(|id| sessions.insert(SessionId(id), random.u32(4000..40_000), 0)).collect();
+            (1..=200).map(|id| inserted(&mut sessions, id, random.u32(4000..40_000), 0)).collect();
         for step in 0..5000u64 {
             sessions.touch(slots[random.usize(..slots.len())], step * 3);
         }

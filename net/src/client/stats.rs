@@ -143,6 +143,8 @@ pub struct ServiceStats {
     pub data_size: u64,
     /// The newest transaction that is applied.
     pub last_zxid: Zxid,
+    /// Syncs that the leader has not answered; those of clients that resume a session are among them.
+    pub pending_syncs: usize,
     /// Transactions whose digest was not ours.
     pub digest_mismatches: u64,
 }

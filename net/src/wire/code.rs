@@ -37,6 +37,8 @@ pub enum Code {
     InvalidAcl = -114,
     /// An auth packet was refused; the connection closes.
     AuthFailed = -115,
+    /// The session's client has turned to another server.
+    SessionMoved = -118,
     /// A write on a server that only reads.
     NotReadOnly = -119,
     /// There is no such watch.

@@ -49,12 +49,12 @@ pub fn end(frame: &mut [u8]) {
     frame[..LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
 }
 
-/// The answer to a ConnectRequest: int protocol 0, int timeout, long session, buffer password, and the read-only
-/// flag for clients that sent theirs.
+/// The answer to a ConnectRequest: int protocol 0, int timeout, long session, buffer password, and for clients that
+/// sent theirs the flag that says whether this server only reads now.
 ///
 /// `granted` is `None` for a session that is no more; each client looks at another field to learn it, so all are
 /// zero.
-pub fn connect(frame: &mut Vec<u8>, granted: Option<(u32, SessionId, [u8; 16])>, with_flag: bool) {
+pub fn connect(frame: &mut Vec<u8>, granted: Option<(u32, SessionId, [u8; 16])>, read_only: Option<bool>) {
     let (timeout_ms, session, password) = granted.unwrap_or_default();
     frame.clear();
     put_i32(frame, 0);
@@ -62,8 +62,8 @@ pub fn connect(frame: &mut Vec<u8>, granted: Option<(u32, SessionId, [u8; 16])>,
     put_i32(frame, timeout_ms.cast_signed());
     put_i64(frame, session.0);
     put_buffer(frame, Some(&password));
-    if with_flag {
-        put_bool(frame, false);
+    if let Some(read_only) = read_only {
+        put_bool(frame, read_only);
     }
     end(frame);
 }

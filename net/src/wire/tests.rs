@@ -34,15 +34,15 @@ fn connect_responses_are_the_captured_bytes() {
     let mut frame = Vec::new();
     let session = SessionId(0x0100_000e_4e7a_0000);
     let password = 0xd476_9dc9_d141_d380_d297_c139_0299_0e2d_u128.to_be_bytes();
-    reply::connect(&mut frame, Some((10_000, session, password)), true);
+    reply::connect(&mut frame, Some((10_000, session, password)), Some(false));
     assert_eq!(
         frame,
         hex("00000025 00000000 00002710 0100000e4e7a0000 00000010 d4769dc9d141d380d297c13902990e2d 00")
     );
     let expired = hex("00000000 00000000 0000000000000000 00000010 00000000000000000000000000000000");
-    reply::connect(&mut frame, None, true);
+    reply::connect(&mut frame, None, Some(false));
     assert_eq!(frame, [&hex("00000025")[..], &expired, &[0]].concat());
-    reply::connect(&mut frame, None, false);
+    reply::connect(&mut frame, None, None);
     assert_eq!(frame, [&hex("00000024")[..], &expired].concat());
 }
 

@@ -6,7 +6,9 @@ use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::jute::{Reader, put_bool, put_buffer, put_i32, put_i64, put_len, put_ustring};
 use ringkeeper_engine::tree::Tree;
 
-use crate::client::{ConnKey, FromFront, Now, Options, Outbox, Proposer, Service, password};
+use crate::client::{
+    ConnKey, FromFront, Identity, Now, Options, Outbox, Proposer, Service, Upstream, password,
+};
 use crate::wire::op;
 
 #[derive(Default)]
@@ -47,6 +49,16 @@ impl Proposer for Log {
         let mut payload = Vec::new();
         encode(&mut payload);
         self.queue.push_back((zxid, payload));
+    }
+}
+
+impl Upstream for Log {
+    fn forward(&mut self, _: SessionId, _: i32, _: i32, _: &[u8], _: &[Identity]) {
+        unreachable!("a node that stands alone has no leader");
+    }
+
+    fn revalidate(&mut self, _: SessionId, _: i32) {
+        unreachable!("a node that stands alone has no leader");
     }
 }
 

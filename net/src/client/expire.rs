@@ -1,0 +1,56 @@
+//! What happens because time has passed: sessions expire, and connections that never said what they want are closed.
+//!
+//! Only who decides for all lets sessions expire (quorum reference 5.8): at a learner none is ever due.
+
+use super::conn::Phase;
+use super::{Admission, Now, Outbox, Proposer, Service};
+use crate::admin::Counter;
+
+impl Service {
+    /// Does what time demands: ends sessions that are due, a bounded number per call, and closes connections that
+    /// did not shake hands. To be called when [`Service::next_deadline`] has come.
+    pub fn tick(&mut self, now: Now, out: &mut impl Outbox, log: &mut impl Proposer) {
+        while let Some(&(deadline, key)) = self.handshakes.front() {
+            let fresh = self.conns.find(key).filter(|&at| self.conns.get(at).phase == Phase::Fresh);
+            match fresh {
+                Some(_) if deadline > now.mono_ms => break,
+                Some(at) => {
+                    self.metrics.add(Counter::SessionlessExpired, 1);
+                    self.close_conn(at, out);
+                }
+                None => {}
+            }
+            self.handshakes.pop_front();
+        }
+        if self.admission == Admission::Closed || !self.can_propose() {
+            return;
+        }
+        for _ in 0..self.options.max_expired_per_tick {
+            if let Some(slot) = self.orphans.pop() {
+                self.propose_close(now, slot, log);
+            } else if let Some(slot) = self.sessions.next_due(now.mono_ms) {
+                self.counters.expired += 1;
+                self.metrics.add(Counter::SessionsExpired, 1);
+                if self.sessions.get(slot).local {
+                    self.session_closed(self.sessions.get(slot).id, out);
+                } else {
+                    self.propose_close(now, slot, log);
+                }
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// When [`Service::tick`] has something to do, in milliseconds of the monotonic clock; perhaps in the past.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let handshake = self.handshakes.front().map(|&(deadline, _)| deadline);
+        let sessions = match self.admission {
+            Admission::Closed => None,
+            _ if !self.can_propose() => None,
+            _ if !self.orphans.is_empty() => Some(0),
+            _ => self.sessions.next_deadline(),
+        };
+        [handshake, sessions].into_iter().flatten().min()
+    }
+}
