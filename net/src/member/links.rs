@@ -1,7 +1,7 @@
 //! The quorum connections of a member: what was received and is no whole packet yet, and what waits to be sent.
 //!
 //! A connection that was accepted is a stranger until the protocol core has taken its first packet: until then it may
-//! send little and has little time.
+//! send little. That it has little time, too, is the business of whoever owns the sockets.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use crate::zab::event::Link;
 
 /// Longest first packet of a stranger, in bytes of data.
 const STRANGER_LIMIT: usize = 1024;
-/// Milliseconds a stranger has to say who it is.
-const STRANGER_MS: u64 = 5000;
 
 /// One connection.
 #[derive(Debug)]
@@ -30,8 +28,6 @@ pub(super) struct Connection {
     pub learner: Option<Sid>,
     /// We connected, to a leader.
     pub to_leader: bool,
-    /// A stranger is cut off then.
-    deadline: Option<u64>,
     /// How the learner is being synchronised, for the log file.
     pub sync: Synchronisation,
     /// Syncs of the learner's clients, each to be answered right behind the commit of a transaction.
@@ -39,6 +35,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Whether it is known who is at the other end.
+    pub fn is_introduced(&self) -> bool {
+        self.to_leader || self.learner.is_some()
+    }
+
     /// Answers a sync: now, or right behind the commit of `behind`, which was not sent yet.
     pub fn sync_behind(&mut self, behind: Option<Zxid>) {
         match behind {
@@ -103,21 +104,22 @@ impl Links {
 
     /// A connection that we made, to a leader.
     pub fn connected(&mut self, link: Link) {
-        self.insert(link, self.limit, None);
+        self.insert(link, self.limit, true);
     }
 
-    /// A connection that was accepted.
-    pub fn accepted(&mut self, link: Link, now_ms: u64) {
-        self.insert(link, STRANGER_LIMIT, Some(now_ms + STRANGER_MS));
+    /// A connection that was accepted, if it is not known yet.
+    pub fn accepted(&mut self, link: Link) {
+        if !self.map.contains_key(&link) {
+            self.insert(link, STRANGER_LIMIT, false);
+        }
     }
 
-    fn insert(&mut self, link: Link, limit: usize, deadline: Option<u64>) {
+    fn insert(&mut self, link: Link, limit: usize, to_leader: bool) {
         let connection = Connection {
             decoder: Some(Decoder::new(limit)),
             queue: Queue::default(),
             learner: None,
-            to_leader: deadline.is_none(),
-            deadline,
+            to_leader,
             sync: Synchronisation::default(),
             syncs: VecDeque::new(),
         };
@@ -129,7 +131,6 @@ impl Links {
         let limit = self.limit;
         if let Some(connection) = self.map.get_mut(&link) {
             connection.learner = Some(sid);
-            connection.deadline = None;
             if let Some(decoder) = &mut connection.decoder {
                 decoder.set_limit(limit);
             }
@@ -152,20 +153,9 @@ impl Links {
         self.map.remove(&link)
     }
 
-    /// Strangers whose time is over.
-    pub fn overdue(&self, now_ms: u64) -> Vec<Link> {
-        let late = |c: &Connection| c.deadline.is_some_and(|deadline| deadline <= now_ms);
-        self.map.iter().filter(|(_, c)| late(c)).map(|(&link, _)| link).collect()
-    }
-
     /// Syncs of learners' clients that wait for a commit.
     pub fn pending_syncs(&self) -> usize {
         self.map.values().map(|connection| connection.syncs.len()).sum()
-    }
-
-    /// When the next stranger's time is over.
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.map.values().filter_map(|c| c.deadline).min()
     }
 
     /// Queues packets.

@@ -37,7 +37,7 @@ use ringkeeper_engine::store::StoreError;
 use ringkeeper_engine::txn::TxnError;
 
 use crate::client::{Admission, ConnKey, FromFront, LeaderFault, Now, Outbox, Service};
-use crate::peer::Chunk;
+use crate::peer::{Chunk, PeerError};
 use crate::wire::election::{Notification, State};
 use crate::zab::action::Action;
 use crate::zab::event::{Birth, Event, Link};
@@ -73,6 +73,9 @@ pub enum Fatal {
     /// The ring is unusable.
     #[error("the io_uring of a core loop has failed: {0}")]
     Ring(std::io::Error),
+    /// Other members cannot reach this one.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
 }
 
 /// What a member wants of the network.
@@ -266,11 +269,9 @@ impl Member {
         self.drive(Event::ConnectFailed, None, out);
     }
 
-    /// Somebody connected to the quorum port.
-    pub fn accepted(&mut self, link: Link) {
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.links.accepted(link, self.now.mono_ms);
-        }
+    /// Whether whoever connected to the quorum port has said who it is.
+    pub fn is_introduced(&self, link: Link) -> bool {
+        self.ensemble.as_ref().and_then(|e| e.links.get(link)).is_some_and(links::Connection::is_introduced)
     }
 
     /// A quorum connection is gone.
@@ -341,10 +342,6 @@ impl Member {
         if self.ensemble.as_ref().is_some_and(|e| e.zab.deadline().is_some_and(|at| at <= self.now.mono_ms)) {
             self.drive(Event::Tick, None, out);
         }
-        for link in self.ensemble.as_ref().map(|e| e.links.overdue(self.now.mono_ms)).unwrap_or_default() {
-            tracing::debug!(link = link.0, "closing a quorum connection that does not say who it is");
-            self.close(link, out);
-        }
         self.failed.take().map_or(Ok(()), Err)
     }
 
@@ -383,10 +380,7 @@ impl Member {
 
     /// When [`Member::settle`] has something to do, in milliseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        let ensemble = self.ensemble.as_ref();
-        let deadlines =
-            [ensemble.and_then(|e| e.zab.deadline()), ensemble.and_then(|e| e.links.next_deadline())];
-        deadlines.into_iter().flatten().min()
+        self.ensemble.as_ref()?.zab.deadline()
     }
 
     /// Clients, sessions and tree.

@@ -30,6 +30,9 @@ enum Violation {
 impl Member {
     /// Bytes from a quorum connection.
     pub fn received(&mut self, link: Link, bytes: &[u8], out: &mut impl Outbox) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.links.accepted(link);
+        }
         let Some(mut decoder) = self.lend_decoder(link) else { return };
         decoder.push(bytes);
         self.read(link, &mut decoder, out);
@@ -51,7 +54,7 @@ impl Member {
         let Some(ensemble) = &mut self.ensemble else { return };
         let limit = ensemble.links.limit();
         if let Some(connection) = ensemble.links.get_mut(link) {
-            if connection.to_leader || connection.learner.is_some() {
+            if connection.is_introduced() {
                 decoder.set_limit(limit);
             }
             connection.decoder = Some(decoder);

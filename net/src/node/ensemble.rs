@@ -14,6 +14,7 @@ use ringkeeper_engine::store::Store;
 
 use super::serve::ServeError;
 use crate::config::{Config, Ensemble};
+use crate::member::Fatal;
 use crate::peer::{PeerAddress, PeerOptions, Peers};
 use crate::zab;
 use crate::zab::event::Birth;
@@ -118,11 +119,11 @@ pub fn peers(ensemble: &Ensemble, waker: Waker) -> Result<Peers, ServeError> {
                 election_port: member.election_port,
             })
             .collect(),
+        config: ensemble.config_text.clone().into_bytes(),
         listen_on_all: ensemble.listen_on_all,
         connect_timeout_ms: ensemble.connect_timeout_ms.into(),
         hello_timeout_ms: ensemble.hello_timeout_ms.into(),
-        bind_retries: ensemble.election_bind_retries,
-        keep_alive: ensemble.tcp_keep_alive,
+        election_bind_tries: ensemble.election_bind_retries.map_or(0, |retries| retries.saturating_add(1)),
     };
-    Peers::new(options, waker).map_err(ServeError::system("starting the resolver of host names"))
+    Ok(Peers::new(&options, waker).map_err(Fatal::Peers)?)
 }

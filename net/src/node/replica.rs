@@ -73,10 +73,6 @@ impl<O: Outbox> PeerHandler for Handler<'_, O> {
         self.member.connect_failed(self.out);
     }
 
-    fn accepted(&mut self, link: Link) {
-        self.member.accepted(link);
-    }
-
     fn received(&mut self, link: Link, bytes: &[u8]) {
         self.member.received(link, bytes, self.out);
     }
@@ -91,6 +87,10 @@ impl<O: Outbox> PeerHandler for Handler<'_, O> {
 
     fn reads(&self, link: Link) -> bool {
         self.member.reads(link)
+    }
+
+    fn is_introduced(&self, link: Link) -> bool {
+        self.member.is_introduced(link)
     }
 }
 
@@ -153,17 +153,12 @@ impl Replica {
         }
     }
 
-    /// Whether a completion concerns a connection to another member.
-    pub fn is_of_peers(&self, completion: &Completion<'_>) -> bool {
-        self.peers.as_ref().is_some_and(|peers| peers.owns(completion))
-    }
-
-    /// Takes in what happened to a connection to another member.
-    pub fn peer_event(&mut self, completion: Completion<'_>, out: &mut impl Outbox) {
+    /// Takes in what happened to a connection to another member. False if it was none of these.
+    #[inline]
+    pub fn peer_event(&mut self, completion: &Completion<'_>, out: &mut impl Outbox) -> bool {
         let now_ms = self.now().mono_ms;
-        if let Some(peers) = &mut self.peers {
-            peers.completion(completion, now_ms, &mut Handler { member: &mut self.member, out });
-        }
+        let Some(peers) = &mut self.peers else { return false };
+        peers.completion(completion, now_ms, &mut Handler { member: &mut self.member, out })
     }
 
     /// Takes in what disk, housekeeper and time have brought: applies what is committed and answers it. The ring's
@@ -188,7 +183,7 @@ impl Replica {
     /// Hands what was proposed to the followers and to the disk, at the end of a turn.
     pub fn seal(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
         self.log_deadline = self.member.seal(ring, out)?;
-        self.talk(ring, out);
+        self.talk(ring, out)?;
         let log = self.member.log();
         let sealed = log.sealed();
         if self.sealed.back().map_or(log.durable().get(), |last| last.0) < sealed {
@@ -218,19 +213,20 @@ impl Replica {
     }
 
     /// Does what the member wants of its connections.
-    fn talk(&mut self, ring: &mut Ring, out: &mut impl Outbox) {
-        let Some(peers) = &mut self.peers else { return };
+    fn talk(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
+        let Some(peers) = &mut self.peers else { return Ok(()) };
         self.member.take_requests(&mut self.requests);
         for request in self.requests.drain(..) {
             match request {
-                Request::Notify(to, notification) => peers.notify(to, notification),
+                Request::Notify(to, notification) => peers.notify(to, &notification),
                 Request::Connect(to) => peers.connect(to),
                 Request::Close(link) => peers.close(link),
             }
         }
         peers.set_leading(self.member.leads());
         let now_ms = self.member.now().mono_ms;
-        peers.turn(ring, now_ms, &mut Handler { member: &mut self.member, out });
+        peers.turn(ring, now_ms, &mut Handler { member: &mut self.member, out })?;
+        Ok(())
     }
 
     /// Measures how long the batches up to `durable` took.
@@ -274,7 +270,8 @@ impl Replica {
     /// When the loop must turn at the latest.
     pub fn next_deadline(&self) -> Option<u64> {
         let service = self.member.service().next_deadline().map(|at| at.max(self.expiry_from));
-        let peers = self.peers.as_ref().and_then(Peers::next_deadline);
+        let now_ms = self.now().mono_ms;
+        let peers = self.peers.as_ref().and_then(|peers| peers.next_deadline(now_ms));
         let member = self.member.next_deadline();
         [service, peers, member, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }

@@ -72,8 +72,7 @@ impl SingleLoop {
         let now = clock.now();
         replica.begin(now);
         while let Some(completion) = ring.next_completion() {
-            if replica.is_of_peers(&completion) {
-                replica.peer_event(completion, &mut front.outputs);
+            if replica.peer_event(&completion, &mut front.outputs) {
                 continue;
             }
             let up = &mut Direct(replica);

@@ -136,9 +136,7 @@ impl ReplicaLoop {
         bell.awake();
         replica.begin(clock.now());
         while let Some(completion) = ring.next_completion() {
-            if replica.is_of_peers(&completion) {
-                replica.peer_event(completion, fronts);
-            }
+            replica.peer_event(&completion, fronts);
         }
         for (index, pipe) in events.iter_mut().enumerate() {
             for _ in 0..EVENTS_PER_FRONT {

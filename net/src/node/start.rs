@@ -29,7 +29,7 @@ use super::words::Words;
 use crate::admin::{Observed, Settings};
 use crate::client::{AuthOptions, Options, Service};
 use crate::config::Config;
-use crate::member::{EnsembleParts, Member, Parts};
+use crate::member::{EnsembleParts, Fatal, Member, Parts};
 use crate::pipeline::{PipeReader, PipeWriter, pipe};
 
 /// How often a node that reads its data back looks whether it is told to end.
@@ -322,7 +322,7 @@ fn recover(
         None => (Member::alone(parts, now), None),
         Some(ensemble) => {
             let mut peers = ensemble::peers(ensemble, ring.waker())?;
-            peers.start(ring)?;
+            peers.start(ring, now.mono_ms).map_err(Fatal::Peers)?;
             let ensemble = EnsembleParts {
                 zab: ensemble::zab_config(ensemble, config.tick_ms),
                 birth,

@@ -61,6 +61,11 @@ impl Decoder {
         Decoder { buf: Vec::new(), at: 0, need: HEAD, limit }
     }
 
+    /// From now on packets may have so many bytes of data.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Takes bytes from the connection.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.at > 0 {
