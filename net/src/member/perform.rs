@@ -198,7 +198,7 @@ impl Member {
                 ToLearner::Diff(_) => connection.sync = Synchronisation { diff: true, ..Default::default() },
                 ToLearner::Trunc(_) => connection.sync = Synchronisation { trunc: true, ..Default::default() },
                 ToLearner::NewLeader(_) => {
-                    let (sync, sid) = (connection.sync, connection.learner.unwrap_or_default());
+                    let (sync, sid) = (connection.sync, connection.learner.map_or(-1, |sid| sid.0));
                     ensemble.counts.sent(sync);
                     tracing::info!(
                         "synchronising sid={sid} method={} source={}",
