@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod node;
+pub mod peer;
 pub mod pipeline;
 pub mod wire;
 pub mod zab;
