@@ -26,6 +26,7 @@ Examples:
   ringkeeper serve                  the same
   ringkeeper serve /etc/zookeeper/conf/zoo.cfg
   RUST_LOG=debug ringkeeper serve   say more
+  ringkeeper ensemble --nodes 3     three servers on this machine, data in ./ringkeeper-ensemble
 
 Exit codes:
   0  ended as told (SIGTERM, SIGINT)
@@ -41,13 +42,34 @@ pub enum Command {
         /// Configuration in ZooKeeper's format; without it the node serves this machine on port 2181.
         #[arg(value_name = "ZOO_CFG")]
         config: Option<PathBuf>,
+        /// End when the standard input ends: for whoever starts a node as a child process.
+        #[arg(long, hide = true)]
+        end_with_stdin: bool,
+    },
+    /// Run an ensemble of child processes on this machine, for trying things out.
+    ///
+    /// Makes DIR/1, DIR/2, ... with a zoo.cfg, a log and the data of each server, or takes those that are there;
+    /// waits for a leader, says where clients connect, and ends all servers with the first SIGINT or SIGTERM.
+    Ensemble {
+        /// Servers with a vote [default: those that are there, or 3].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=31))]
+        nodes: Option<u8>,
+        /// Servers without a vote [default: those that are there, or none].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=31))]
+        observers: Option<u8>,
+        /// Where the servers have their directories.
+        #[arg(long, value_name = "DIR", default_value = "./ringkeeper-ensemble")]
+        dir: PathBuf,
+        /// First port of a new ensemble: client ports, then those for the servers [default: any free ones].
+        #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        base_port: Option<u16>,
     },
 }
 
 impl Cli {
     /// The command that was asked for.
     pub fn command(self) -> Command {
-        self.command.unwrap_or(Command::Serve { config: None })
+        self.command.unwrap_or(Command::Serve { config: None, end_with_stdin: false })
     }
 }
 
@@ -83,17 +105,42 @@ mod tests {
 
     #[test]
     fn no_arguments_serve_on_defaults() {
-        assert_eq!(parse(&[]).unwrap(), Command::Serve { config: None });
-        assert_eq!(parse(&["serve"]).unwrap(), Command::Serve { config: None });
+        let defaults = Command::Serve { config: None, end_with_stdin: false };
+        assert_eq!(parse(&[]).unwrap(), defaults);
+        assert_eq!(parse(&["serve"]).unwrap(), defaults);
     }
 
     #[test]
     fn serve_takes_one_file() {
-        assert_eq!(parse(&["serve", "zoo.cfg"]).unwrap(), Command::Serve { config: Some("zoo.cfg".into()) });
-        for wrong in [&["serve", "a", "b"][..], &["zoo.cfg"], &["--frob"], &["serve", "--frob"]] {
+        let file = |end_with_stdin| Command::Serve { config: Some("zoo.cfg".into()), end_with_stdin };
+        assert_eq!(parse(&["serve", "zoo.cfg"]).unwrap(), file(false));
+        assert_eq!(parse(&["serve", "--end-with-stdin", "zoo.cfg"]).unwrap(), file(true));
+        for wrong in [
+            &["serve", "a", "b"][..],
+            &["zoo.cfg"],
+            &["--frob"],
+            &["serve", "--frob"],
+            &["ensemble", "--nodes", "0"],
+            &["ensemble", "--nodes", "many"],
+            &["ensemble", "--base-port", "65536"],
+            &["ensemble", "dir"],
+        ] {
             let error = parse(wrong).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Configuration as u8), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_ensemble_has_defaults() {
+        let ensemble = |nodes, observers, dir: &str, base_port| Command::Ensemble {
+            nodes,
+            observers,
+            dir: dir.into(),
+            base_port,
+        };
+        assert_eq!(parse(&["ensemble"]).unwrap(), ensemble(None, None, "./ringkeeper-ensemble", None));
+        let all = ["ensemble", "--nodes", "5", "--observers", "2", "--dir", "/e", "--base-port", "2181"];
+        assert_eq!(parse(&all).unwrap(), ensemble(Some(5), Some(2), "/e", Some(2181)));
     }
 
     #[test]

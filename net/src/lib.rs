@@ -9,6 +9,7 @@ pub mod admin;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod ensemble;
 pub mod member;
 pub mod node;
 pub mod peer;

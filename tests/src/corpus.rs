@@ -161,6 +161,8 @@ pub fn configurations() -> Vec<Vec<u8>> {
         "dataDir=/d\nclientPort=0\nautopurge.snapRetainCount=3\nautopurge.purgeInterval=1\n4lw.commands.whitelist=*\n\
          forceSync=no\nringkeeper.cores=0,1\njute.maxbuffer=4194304\nadmin.enableServer=false\n",
         "dataDir=/d\nserver.1=[::1]:2888:3888:participant;0.0.0.0:2181\nstandaloneEnabled=true\n",
+        "dataDir=/d\nclientPort=2181\ninitLimit=10\nsyncLimit=5\nserver.1=zk-1:2888:3888\nserver.2=[fd00::2]:2888:3888\n\
+         server.3=zk-3:2888:3888:participant;2181\nserver.4=zk-4:2888:3888:observer\ngroup.1=1:2:3\nweight.1=2\n",
     ]
     .into_iter()
     .map(|text| text.as_bytes().to_vec())
