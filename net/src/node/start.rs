@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ringkeeper_engine::io::{FsVolume, Ring, RingOptions, Waker};
 use ringkeeper_engine::log::LogOptions;
-use ringkeeper_engine::store;
+use ringkeeper_engine::store::{self, OnDamage};
 
 use super::bind::Bound;
 use super::clock::Clock;
@@ -276,7 +276,7 @@ fn recover(
         sync: config.force_sync,
         ..LogOptions::new(random.u64(..))
     };
-    let mut store = store::open(&volume, log_options, random.u64(..)).map_err(failed)?;
+    let mut store = store::open(&volume, log_options, random.u64(..), OnDamage::Refuse).map_err(failed)?;
     let report = &store.report;
     if let Some(torn) = &report.torn {
         tracing::warn!("{torn}");
