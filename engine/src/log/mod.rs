@@ -323,10 +323,11 @@ impl Log {
         Ok(())
     }
 
-    /// Transactions below `below` are not needed any more. Frees whole segments, for recycling, once the mark that
+    /// Transactions below `below` are not needed any more, but for those behind the snapshot. Frees whole segments, for recycling, once the mark that
     /// says so is durable. Returns how many.
     pub fn purge(&mut self, below: Zxid) -> usize {
         // The next segment must have a durable batch, hence a durable header: else the log would begin nowhere.
+        let below = self.snapshot.map_or(below, |snapshot| below.min(snapshot.name.zxid));
         let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.flushed.seq;
         let within = &self.segments[..self.segments.len().saturating_sub(1)];
         let count = within.iter().take_while(needless).count();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::sim::{Completion, SimOp};
+use crate::io::{FsVolume, test_directory};
 use crate::snapshot::{Limits, Loader};
 
 /// What a cut may leave of what is not flushed: everything where that can be counted, else drawn.
@@ -138,6 +139,7 @@ fn nothing_below_the_snapshot_can_be_returned_to() {
     let Case { disk, mut log, new, .. } = case(5, zxid(20));
     log.restart_behind(&disk, &new.tree, &new.sessions).unwrap();
     commit(&disk, &mut log, &behind(zxid(20), 25));
+    assert_eq!(log.purge(zxid(40)), 0, "no snapshot would take its place");
     let error = log.truncate(&disk, zxid(19)).unwrap_err();
     assert!(matches!(error, LogError::Purged { first, .. } if first == zxid(20)), "{error}");
     // To its end, and on from there, again and again.
@@ -250,4 +252,29 @@ fn a_tree_that_converges_does_so_from_its_file_too() {
     let store = refuse(&disk).unwrap();
     assert_eq!((store.tree.is_converging(), store.tree.digest_mismatches()), (false, 0));
     assert!(state_of(&store) == state(&ahead.tree, &ahead.sessions));
+}
+
+#[test]
+fn a_restart_on_a_real_directory_comes_back() {
+    let dir = test_directory();
+    let volume = FsVolume::open(dir.path()).unwrap();
+    let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::new(7) };
+    let mut leader = Leader::new();
+    for i in 0..40 {
+        leader.create(&format!("/{i}"), &"x".repeat(70_000 + i));
+    }
+    let mut store = open(&volume, options.clone(), 3, OnDamage::Refuse).unwrap();
+    for _ in 0..2 {
+        store.log.restart_behind(&volume, &leader.tree, &[]).unwrap();
+        drop(store);
+        store = open(&volume, options.clone(), 3, OnDamage::Refuse).unwrap();
+        assert!(state_of(&store) == state(&leader.tree, &[]));
+        leader.delete("/7");
+    }
+    while let Some(file) = store.log.removal_wanted() {
+        volume.remove(&file).unwrap();
+    }
+    let files = volume.list().unwrap();
+    let snapshots = files.iter().filter(|file| file.name.contains("snapshot"));
+    assert_eq!(snapshots.count(), 1);
 }
