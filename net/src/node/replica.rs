@@ -9,11 +9,12 @@ use std::time::Duration;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::io::{Disk, FsVolume, Ring, WriteDone};
 use ringkeeper_engine::log::{Log, LogError, Space};
+use ringkeeper_engine::txn::TxnError;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
 use super::words::Words;
 use crate::admin::Observed;
-use crate::client::{Admission, CommitError, FromFront, Identity, Now, Outbox, Proposer, Service, Upstream};
+use crate::client::{Admission, FromFront, Identity, Now, Outbox, Proposer, Service, Upstream};
 
 /// Transactions waiting for the disk above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;
@@ -36,7 +37,7 @@ pub enum Fatal {
         /// Which.
         zxid: Zxid,
         /// What is wrong with it.
-        source: CommitError,
+        source: TxnError,
     },
     /// The ring is unusable.
     #[error("the io_uring of a core loop has failed: {0}")]
