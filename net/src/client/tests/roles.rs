@@ -357,6 +357,20 @@ fn sessions_of_learners_live_by_what_these_tell_the_leader() {
 }
 
 #[test]
+fn the_end_of_a_session_answers_no_request_of_its_number() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    ensemble.advance(13_000);
+    ensemble.tick();
+    ensemble.send(client, &xid(0, set("/", b"x", -1)));
+    ensemble.settle();
+    assert!(ensemble.is_closed(client) && ensemble.replies(client).is_empty());
+    assert_eq!(ensemble.outstanding(1), 0);
+    let (ended, error) = (kind::CLOSE_SESSION, kind::ERROR);
+    assert_eq!(history(&ensemble, 1), [(ended, 0, 0), (error, -112, 0)]);
+}
+
+#[test]
 fn a_new_leader_gives_every_session_a_full_lease() {
     let mut ensemble = Ensemble::new();
     let client = ensemble.client(1, 0);
