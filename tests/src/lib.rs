@@ -10,6 +10,7 @@
 pub mod both;
 pub mod bystander;
 pub mod client;
+pub mod cluster;
 pub mod corpus;
 pub mod dialogue;
 pub mod fuzz;
