@@ -5,14 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use ringkeeper_tests::client::{Client, PATIENCE};
+use ringkeeper_tests::client::{Client, Failure, PATIENCE};
 use ringkeeper_tests::cluster::load::verify_at;
 use ringkeeper_tests::cluster::member::Mode;
 use ringkeeper_tests::cluster::sync::Method;
 use ringkeeper_tests::cluster::{Cluster, Plan, Sid, TICK};
 use ringkeeper_tests::node::Server;
 use ringkeeper_tests::on_ensembles;
-use ringkeeper_tests::wire::{Body, op};
+use ringkeeper_tests::wire::{Body, code, op};
 
 /// A session at every member that is awake.
 fn clients(cluster: &Cluster) -> Vec<Client> {
@@ -261,6 +261,41 @@ fn configuration_lets_an_empty_member_vote(kinds: &[Server]) {
     assert_eq!(cluster.leader(), 3, "the one with the data leads");
     verify_at(&history, clients(&cluster));
     cluster.launch(2);
+    cluster.assert_sound();
+}
+
+/// A client that is content with reading (the last field of its ConnectRequest).
+fn read_only_client(cluster: &Cluster, sid: Sid) -> Client {
+    let request = Body::new().int(0).long(0).int(10_000).long(0).buffer(&[0; 16]).bool(true);
+    let addr = cluster.member(sid).client_addr;
+    let start = Instant::now();
+    loop {
+        match Client::handshake_within(addr, request.clone(), Duration::from_secs(1)) {
+            Ok(client) if client.session.id != 0 => return client,
+            refused => assert!(start.elapsed() < PATIENCE, "no read-only session: {refused:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ours only: with global sessions, Apache answers the handshake with an error in a form no client understands.
+#[test]
+fn member_without_quorum_is_read_only() {
+    let mut cluster = Plan::of(&[Server::Ringkeeper; 3]).with_line("readonlymode.enabled=true").start();
+    let mut client = cluster.client(1);
+    client.create("/a", b"before", 0).expect("creating");
+    client.close().expect("closing");
+    cluster.kill(2);
+    cluster.kill(3);
+    let mut reader = read_only_client(&cluster, 1);
+    assert_eq!(reader.get("/a").expect("reading").0, b"before");
+    let refused = reader.set("/a", b"during", -1).expect_err("writing without a quorum");
+    assert!(matches!(refused, Failure::Code(code::NOT_READ_ONLY)), "{refused}");
+    drop(reader);
+    cluster.launch_some(&[2, 3]);
+    let mut client = cluster.client(1);
+    client.set("/a", b"after", 0).expect("writing with the quorum, nothing happened in between");
+    client.close().expect("closing");
     cluster.assert_sound();
 }
 
