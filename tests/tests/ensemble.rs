@@ -264,6 +264,28 @@ fn configuration_lets_an_empty_member_vote(kinds: &[Server]) {
     cluster.assert_sound();
 }
 
+/// One group of three in which the first weighs as much as both others: it and any other are a quorum, the two others
+/// are none.
+fn weights_decide(kinds: &[Server]) {
+    let weights = ["group.1=1:2:3", "weight.1=2", "weight.2=1", "weight.3=1"];
+    let plan = weights.into_iter().fold(Plan::of(kinds), Plan::with_line);
+    let mut cluster = plan.start();
+    let load = cluster.load("w", &cluster.sids(), 3, 8);
+    cluster.kill(2);
+    cluster.wait_until_serving();
+    load.gets_on(20);
+    cluster.launch(2);
+    cluster.kill(1);
+    cluster.wait_for(&[2, 3], "two light ones serve nobody", |s| s.iter().all(Option::is_none));
+    cluster.launch_some(&[1]);
+    cluster.kill(3);
+    cluster.wait_until_serving();
+    load.gets_on(20);
+    cluster.launch(3);
+    load.finish_unharmed(clients(&cluster));
+    cluster.assert_sound();
+}
+
 /// A client that is content with reading (the last field of its ConnectRequest).
 fn read_only_client(cluster: &Cluster, sid: Sid) -> Client {
     let request = Body::new().int(0).long(0).int(10_000).long(0).buffer(&[0; 16]).bool(true);
@@ -310,6 +332,7 @@ on_ensembles! {
     long five_members_restart_one_by_one_under_load = members_restart_one_by_one_under_load, 5;
     quick observer_serves_and_does_not_count = observer_serves_and_does_not_count, 3;
     quick wiped_member_rejoins_by_snapshot = wiped_member_rejoins_by_snapshot, 3;
+    quick weights_decide = weights_decide, 3;
     quick operator_lets_an_empty_member_vote = operator_lets_an_empty_member_vote, 3;
     quick configuration_lets_an_empty_member_vote = configuration_lets_an_empty_member_vote, 3;
 }

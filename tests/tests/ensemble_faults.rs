@@ -186,7 +186,7 @@ fn follower_is_stopped_and_returns(kinds: &[Server]) {
 
 /// Everything that can be said to a member's own ports by somebody who is none: nothing, too little, too much, the
 /// wrong thing.
-fn hostile_openings(me: Sid) -> Vec<Vec<u8>> {
+fn hostile_openings(me: Sid, other: Sid) -> Vec<Vec<u8>> {
     let hello = |sid: i64, address: &str| {
         let head = [(-65536i64).to_be_bytes(), sid.to_be_bytes()].concat();
         [head, (address.len() as i32).to_be_bytes().to_vec(), address.as_bytes().to_vec()].concat()
@@ -209,6 +209,8 @@ fn hostile_openings(me: Sid) -> Vec<Vec<u8>> {
         hello(77, "127.0.0.1:1"),
         hello(-5, "127.0.0.1:1"),
         hello(me, "127.0.0.1:1"),
+        hello(other, "127.0.0.1:1"),
+        bomb(other),
         hello(0, "127.0.0.1:1"),
         hello(i64::MAX, "nobody"),
         hello(77, &"x".repeat(4000)),
@@ -238,8 +240,9 @@ fn strangers_change_nothing(kinds: &[Server]) {
     let mut slow = Vec::new();
     for sid in cluster.sids() {
         let member = cluster.member(sid);
+        let other = cluster.other_voters(sid)[0];
         for addr in [member.election_addr, member.quorum_addr] {
-            for opening in hostile_openings(sid) {
+            for opening in hostile_openings(sid, other) {
                 throw(addr, &opening);
             }
             // One byte of a hello now and then, for as long as the server likes.
