@@ -362,3 +362,55 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::node::{Node, Server};
+
+    /// A finished load of one writer, and the node it wrote to.
+    fn written() -> (Node, History) {
+        let node = Node::start(Server::Ringkeeper, &[]);
+        let load = Load::start(&[node.addr()], "judged", 1, 8);
+        load.gets_on(50);
+        let history = load.finish().remove(0);
+        (node, history)
+    }
+
+    fn is_condemned(node: &Node, history: &History) -> bool {
+        let mut client = node.client();
+        let verdict = catch_unwind(AssertUnwindSafe(|| history.verify(&mut client)));
+        verdict.is_err()
+    }
+
+    #[test]
+    fn judge_finds_what_is_lost_repeated_altered_or_invented() {
+        let (node, history) = written();
+        assert!(!is_condemned(&node, &history), "nothing is wrong yet");
+        let mut optimist = history.clone();
+        optimist.done.push(Some(1));
+        optimist.sent += 1;
+        assert!(is_condemned(&node, &optimist), "an acknowledged write is missing");
+        let mut forger = history.clone();
+        forger.done[5] = Some(1);
+        assert!(is_condemned(&node, &forger), "an operation has another zxid than was promised");
+        let mut client = node.client();
+        let (value, _) = client.get(&history.register()).expect("reading");
+        client.set(&history.register(), &value, -1).expect("setting the same again");
+        assert!(is_condemned(&node, &history), "an operation was carried out twice");
+    }
+
+    #[test]
+    fn judge_finds_a_node_in_the_place_of_another() {
+        let (node, history) = written();
+        let mut client = node.client();
+        let mut later = history.clone();
+        // Two more operations that nobody promised or sent in this form.
+        later.sent += 2;
+        client.delete(&history.child(5)).expect("deleting");
+        client.create(&history.child(4), b"", 0).expect("creating");
+        assert!(is_condemned(&node, &later));
+    }
+}

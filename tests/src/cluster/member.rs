@@ -63,6 +63,9 @@ const LOG4J: &str = "log4j.rootLogger=INFO, F\n\
 const APACHE_CLASSES: &str =
     "/usr/share/java/slf4j-log4j12.jar:/usr/share/java/log4j-1.2.jar:/usr/share/java/zookeeper.jar";
 
+/// Many members write little: a test run need not fill the disk with zeros for them.
+const SMALL_SEGMENTS: &str = "ringkeeper.logSegmentBytes=4194304\n";
+
 impl Member {
     pub(super) fn new(
         sid: Sid,
@@ -112,12 +115,14 @@ impl Member {
     }
 
     fn write_config(&self) {
-        let special = match self.kind {
-            Server::Ringkeeper => "",
-            Server::Fronts => "ringkeeper.fronts=2\n",
-            Server::Apache => "admin.enableServer=false\npreAllocSize=4096\n",
+        let special: &[&str] = match self.kind {
+            Server::Ringkeeper => &[SMALL_SEGMENTS],
+            Server::Fronts => &[SMALL_SEGMENTS, "ringkeeper.fronts=2\n"],
+            // Kibibytes.
+            Server::Apache => &["preAllocSize=4096\n", "admin.enableServer=false\n"],
         };
-        fs::write(self.home.join("zoo.cfg"), format!("{}{special}", self.lines)).expect("writing zoo.cfg");
+        let text = format!("{}{}", self.lines, special.concat());
+        fs::write(self.home.join("zoo.cfg"), text).expect("writing zoo.cfg");
         fs::write(self.home.join("log4j.properties"), LOG4J).expect("writing log4j.properties");
     }
 

@@ -96,3 +96,25 @@ fn synced(cluster: &Cluster, sid: super::Sid) -> Tree {
     client.close().expect("closing");
     tree
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Node as Process, Server};
+
+    #[test]
+    fn walk_shows_everything_and_every_change_is_a_difference() {
+        let node = Process::start(Server::Ringkeeper, &[]);
+        let mut client = node.client();
+        client.create("/a", b"1", 0).expect("creating");
+        client.create("/a/b", b"", 0).expect("creating");
+        let before = read(&mut client).expect("reading");
+        let paths: Vec<&str> = before.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["/", "/a", "/a/b", "/zookeeper", "/zookeeper/quota"]);
+        assert_eq!(difference(&before, &read(&mut client).expect("reading")), None);
+        // The same data under another version.
+        client.set("/a", b"1", -1).expect("setting");
+        let after = read(&mut client).expect("reading");
+        assert!(difference(&before, &after).is_some_and(|text| text.starts_with("/a:")));
+    }
+}
