@@ -3,6 +3,7 @@
 //! - `rkbench`, the load generator: [`load`] drives connections from one thread, [`workload`] says what they
 //!   send, [`schedule`] when, [`record`] keeps what came back and [`report`] prints it. [`compare`] measures
 //!   several servers in turn, [`arena`] starts them first.
+//!   [`launch`] says how servers are started, [`process`] sees to their end.
 //! - `bare-ring-server`, the measured ceiling: [`bare`].
 //! - the criterion benches of the parts, which plant their trees with [`grove`].
 //!
@@ -15,8 +16,10 @@ pub mod cli;
 pub mod compare;
 pub mod error;
 pub mod grove;
+pub mod launch;
 pub mod load;
 pub mod proc;
+pub mod process;
 pub mod record;
 pub mod report;
 pub mod schedule;
