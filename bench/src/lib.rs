@@ -2,8 +2,8 @@
 //!
 //! - `rkbench`, the load generator: [`load`] drives connections from one thread, [`workload`] says what they
 //!   send, [`schedule`] when, [`record`] keeps what came back and [`report`] prints it. [`compare`] measures
-//!   several servers in turn, [`arena`] starts them first.
-//!   [`launch`] says how servers are started, [`process`] sees to their end.
+//!   several servers in turn, [`arena`] starts them first; [`ensemble`] does so with three servers each, and kills
+//!   and stops some of them. [`launch`] says how servers are started, [`process`] sees to their end.
 //! - `bare-ring-server`, the measured ceiling: [`bare`].
 //! - the criterion benches of the parts, which plant their trees with [`grove`].
 //!
@@ -14,6 +14,7 @@ pub mod arena;
 pub mod bare;
 pub mod cli;
 pub mod compare;
+pub mod ensemble;
 pub mod error;
 pub mod grove;
 pub mod launch;
@@ -25,4 +26,5 @@ pub mod report;
 pub mod schedule;
 pub mod session;
 pub mod wire;
+pub mod words;
 pub mod workload;
