@@ -74,7 +74,7 @@ pub struct FileEntry {
 /// Blocking operations on one flat directory.
 ///
 /// A created, renamed or removed name is durable only after [`Volume::sync_dir`].
-pub trait Volume {
+pub trait Volume: std::fmt::Debug {
     /// The path under which [`Disk::attach`] finds `name`, and which error messages show.
     fn path(&self, name: &str) -> PathBuf;
 
