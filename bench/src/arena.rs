@@ -3,10 +3,10 @@
 //! All of them keep their data on the same disk and force every write to it. The servers run at the same time, so
 //! that they can be measured in turn; an idle one is expected to use no CPU.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use clap::{Args, ValueEnum};
 use crate::cli::LoadArgs;
 use crate::compare::{Case, Contestant, compare};
 use crate::error::BenchError;
+use crate::launch::{LaunchArgs, Make, beside};
+use crate::process::{Home, Process};
 use crate::session::Session;
 
 /// How long a server may take to serve, in seconds.
 const START_S: u64 = 60;
-/// How long a server may take to end after SIGTERM before it is killed, in seconds.
-const STOP_S: u64 = 10;
 
 /// A server that the arena can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,46 +45,30 @@ pub struct ArenaArgs {
     /// How often each server is measured under each load.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// Directory on the disk to measure; a temporary directory is made in it and removed at the end.
-    #[arg(long, default_value = ".")]
-    pub dir: PathBuf,
-    /// The ringkeeper binary [default: beside rkbench].
-    #[arg(long)]
-    pub ringkeeper: Option<PathBuf>,
-    /// Another line for ringkeeper's zoo.cfg, such as ringkeeper.cores=0,1.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub ringkeeper_setting: Vec<String>,
     /// The bare-ring-server binary [default: beside rkbench].
     #[arg(long)]
     pub bare: Option<PathBuf>,
-    /// The java binary.
-    #[arg(long, default_value = "java")]
-    pub java: PathBuf,
-    /// Option for the Java machine, such as -Xmx4g; none means the machine's defaults.
-    #[arg(long, allow_hyphen_values = true)]
-    pub java_option: Vec<String>,
-    /// Class path of Apache ZooKeeper (the default is where Debian's package keeps it).
-    #[arg(long, default_value = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar")]
-    pub classpath: String,
+    /// Where the servers come from.
+    #[command(flatten)]
+    pub launch: LaunchArgs,
     /// What all runs share.
     #[command(flatten)]
     pub load: LoadArgs,
 }
 
-/// A server that was started; stopped when dropped.
+/// A server that was started.
 #[derive(Debug)]
 struct Server {
     kind: Kind,
     addr: SocketAddr,
-    child: Child,
-    log: PathBuf,
+    process: Process,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Ringkeeper => "ringkeeper",
-            Kind::Apache => "apache",
+            Kind::Ringkeeper => Make::Ringkeeper.name(),
+            Kind::Apache => Make::Apache.name(),
             Kind::Bare => "bare",
         }
     }
@@ -92,20 +76,8 @@ impl Kind {
     /// The command that serves on `addr` and keeps its data in `dir`, which exists.
     fn command(self, args: &ArenaArgs, addr: SocketAddr, dir: &Path) -> Result<Command, BenchError> {
         match self {
-            Kind::Ringkeeper => {
-                let config = write_config(dir, addr, &args.ringkeeper_setting)?;
-                let mut command = Command::new(beside(args.ringkeeper.as_ref(), "ringkeeper"));
-                command.arg("serve").arg(config);
-                Ok(command)
-            }
-            Kind::Apache => {
-                // Nothing but what is needed to run; the admin server would take a fixed port.
-                let config = write_config(dir, addr, &["admin.enableServer=false".into()])?;
-                let mut command = Command::new(&args.java);
-                command.args(&args.java_option).arg("-cp").arg(&args.classpath);
-                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
-                Ok(command)
-            }
+            Kind::Ringkeeper => Make::Ringkeeper.command(&args.launch, dir, &settings(addr)),
+            Kind::Apache => Make::Apache.command(&args.launch, dir, &settings(addr)),
             Kind::Bare => {
                 let mut command = Command::new(beside(args.bare.as_ref(), "bare-ring-server"));
                 command.arg("--listen").arg(addr.to_string()).arg("--durable").arg(dir.join("batches"));
@@ -116,31 +88,10 @@ impl Kind {
     }
 }
 
-/// The path given, or the binary of that name in the directory of this one.
-fn beside(given: Option<&PathBuf>, name: &str) -> PathBuf {
-    match given {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().map_or_else(|_| name.into(), |own| own.with_file_name(name)),
-    }
-}
-
-/// A minimal zoo.cfg. `maxClientCnxns=0` because all connections come from one address (the default is 60).
-fn write_config(dir: &Path, addr: SocketAddr, extra: &[String]) -> Result<PathBuf, BenchError> {
-    let data = dir.join("data");
-    let path = dir.join("zoo.cfg");
-    let mut text = format!(
-        "tickTime=2000\ndataDir={}\nclientPortAddress={}\nclientPort={}\nmaxClientCnxns=0\n",
-        data.display(),
-        addr.ip(),
-        addr.port()
-    );
-    for line in extra {
-        text.push_str(line);
-        text.push('\n');
-    }
-    let file = |source| BenchError::File { doing: "writing", path: path.clone(), source };
-    fs::create_dir_all(&data).and_then(|()| fs::write(&path, text)).map_err(file)?;
-    Ok(path)
+/// The least a `zoo.cfg` needs. `maxClientCnxns=0` because all connections come from one address (the default is 60).
+fn settings(addr: SocketAddr) -> String {
+    let (ip, port) = (addr.ip(), addr.port());
+    format!("tickTime=2000\nclientPortAddress={ip}\nclientPort={port}\nmaxClientCnxns=0\n")
 }
 
 /// A loopback port that nobody listens on at the moment.
@@ -152,78 +103,35 @@ fn free_addr() -> Result<SocketAddr, BenchError> {
 impl Server {
     fn start(kind: Kind, args: &ArenaArgs, home: &Path) -> Result<Server, BenchError> {
         let dir = home.join(kind.name());
-        let file = |path: &Path, source| BenchError::File { doing: "preparing", path: path.into(), source };
-        fs::create_dir_all(&dir).map_err(|e| file(&dir, e))?;
-        let log = dir.join("output.txt");
-        let output = File::create(&log).map_err(|e| file(&log, e))?;
-        let errors = output.try_clone().map_err(|e| file(&log, e))?;
-        let addr = free_addr()?;
-        let mut command = kind.command(args, addr, &dir)?;
-        command.current_dir(&dir).stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child = command.spawn().map_err(|source| BenchError::File {
-            doing: "starting",
-            path: command.get_program().into(),
+        fs::create_dir_all(&dir).map_err(|source| BenchError::File {
+            doing: "preparing",
+            path: dir.clone(),
             source,
         })?;
-        Ok(Server { kind, addr, child, log })
-    }
-
-    /// The end of what it printed.
-    fn output(&self) -> String {
-        let output = fs::read_to_string(&self.log).unwrap_or_default();
-        let skip = output.len().saturating_sub(2000);
-        output.get(skip..).unwrap_or(&output).trim_end().to_string()
+        let addr = free_addr()?;
+        let process = Process::start(kind.name(), &mut kind.command(args, addr, &dir)?, &dir)?;
+        Ok(Server { kind, addr, process })
     }
 
     /// Waits until a session can be opened.
     fn wait(&mut self) -> Result<(), BenchError> {
         let deadline = Instant::now() + Duration::from_secs(START_S);
-        loop {
-            if Session::probe(self.addr).is_ok() {
-                return Ok(());
-            }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(BenchError::ServerEnded {
-                    name: self.kind.name(),
-                    status,
-                    output: self.output(),
-                });
-            }
+        while Session::probe(self.addr).is_err() {
+            self.process.check()?;
             if Instant::now() > deadline {
-                let what = format!("{} did not serve on {} ({})", self.kind.name(), self.addr, self.output());
+                let (name, addr) = (self.kind.name(), self.addr);
+                let what = format!("{name} did not serve on {addr} ({})", self.process.output());
                 return Err(BenchError::Timeout { what, seconds: START_S });
             }
             thread::sleep(Duration::from_millis(50));
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // It may have ended by itself; then there is nothing to do.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let deadline = Instant::now() + Duration::from_secs(STOP_S);
-        while Instant::now() < deadline {
-            match self.child.try_wait() {
-                Ok(None) => thread::sleep(Duration::from_millis(20)),
-                _ => return,
-            }
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Ok(())
     }
 }
 
 /// Starts, compares, prints, stops.
 pub fn run(args: &ArenaArgs) -> Result<(), BenchError> {
-    let file = |source| BenchError::File {
-        doing: "making a temporary directory in",
-        path: args.dir.clone(),
-        source,
-    };
-    let dir = fs::canonicalize(&args.dir).map_err(file)?;
-    let home = tempfile::Builder::new().prefix("rkbench-arena-").tempdir_in(dir).map_err(file)?;
+    let home = Home::new(&args.launch.dir)?;
     let mut servers = Vec::new();
     for kind in &args.with {
         servers.push(Server::start(*kind, args, home.path())?);
@@ -234,7 +142,7 @@ pub fn run(args: &ArenaArgs) -> Result<(), BenchError> {
         contestants.push(Contestant {
             name: server.kind.name().into(),
             servers: vec![server.addr],
-            pids: vec![server.child.id()],
+            pids: vec![server.process.id()],
         });
     }
     let options = args.load.options();

@@ -9,6 +9,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::arena::ArenaArgs;
 use crate::compare::{Case, Contestant, compare};
+use crate::ensemble;
+use crate::ensemble::failover::FailoverArgs;
+use crate::ensemble::stopped::StoppedArgs;
+use crate::ensemble::versus::EnsembleArgs;
 use crate::error::BenchError;
 use crate::load::{self, LoadOptions};
 use crate::report;
@@ -43,7 +47,10 @@ Examples:
   rkbench compare --spec ours=127.0.0.1:2181 --spec apache=127.0.0.1:2182 --case set:100x10 --case get:32x16
                                                   running servers in turn, medians and ratios
   rkbench arena                                   starts ringkeeper, Apache ZooKeeper and the bare ring
-                                                  server, compares them, stops them";
+                                                  server, compares them, stops them
+  rkbench ensemble                                the same with three servers of each
+  rkbench failover --kills 20                     kills leaders, shows how long there are no writes
+  rkbench stopped-follower                        what a stopped follower costs against a killed one";
 
 /// What to do instead of a single run.
 #[derive(Debug, Subcommand)]
@@ -52,6 +59,12 @@ pub enum Command {
     Compare(CompareArgs),
     /// Starts ringkeeper, Apache ZooKeeper and the bare ring server, compares them and stops them.
     Arena(ArenaArgs),
+    /// Starts ensembles of three ringkeeper and three Apache ZooKeeper servers, compares them and stops them.
+    Ensemble(EnsembleArgs),
+    /// Kills the leaders of such ensembles again and again and shows how long there are no writes.
+    Failover(FailoverArgs),
+    /// Compares the throughput of an ensemble with a stopped and with a killed follower.
+    StoppedFollower(StoppedArgs),
 }
 
 /// Settings of every kind of run.
@@ -231,6 +244,9 @@ pub fn main(cli: Cli) -> Result<(), BenchError> {
         None => run(&cli.run),
         Some(Command::Compare(args)) => run_compare(&args),
         Some(Command::Arena(args)) => crate::arena::run(&args),
+        Some(Command::Ensemble(args)) => ensemble::versus::run(&args),
+        Some(Command::Failover(args)) => ensemble::failover::run(&args),
+        Some(Command::StoppedFollower(args)) => ensemble::stopped::run(&args),
     }
 }
 
@@ -295,6 +311,16 @@ mod tests {
         let Some(Command::Compare(args)) = cli.command else { panic!("not compare") };
         assert_eq!(args.spec[0].servers, ["a:1", "b:2"]);
         assert_eq!(args.case.len(), 4);
+    }
+
+    #[test]
+    fn a_stopped_follower_is_watched_for_a_minute_from_the_first_moment() {
+        let parse = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Some(Command::StoppedFollower(args)) => (args.load.seconds, args.load.warmup),
+            _ => panic!("not stopped-follower"),
+        };
+        assert_eq!(parse(&["rkbench", "stopped-follower"]), (60.0, 0.0));
+        assert_eq!(parse(&["rkbench", "stopped-follower", "--seconds", "5"]), (5.0, 0.0));
     }
 
     #[test]

@@ -78,16 +78,25 @@ impl Case {
 
 /// The figures of one run that are compared.
 #[derive(Clone, Copy, Debug)]
-struct Figures {
-    ops_per_s: f64,
-    p50_ns: f64,
-    p99_ns: f64,
-    p999_ns: f64,
-    worst_window: f64,
-    errors: f64,
-    generator_cpu: f64,
-    server_us_per_op: Option<f64>,
-    server_rss: Option<f64>,
+pub struct Figures {
+    /// Good answers per second.
+    pub ops_per_s: f64,
+    /// Median latency in nanoseconds.
+    pub p50_ns: f64,
+    /// 99th percentile of the latencies in nanoseconds.
+    pub p99_ns: f64,
+    /// 99.9th percentile of the same.
+    pub p999_ns: f64,
+    /// Answers in the quietest 100 ms, per second.
+    pub worst_window: f64,
+    /// Requests without a good answer.
+    pub errors: f64,
+    /// Share of a core that the generator used.
+    pub generator_cpu: f64,
+    /// CPU time of the servers per answer in microseconds.
+    pub server_us_per_op: Option<f64>,
+    /// Resident memory of the servers in bytes.
+    pub server_rss: Option<f64>,
 }
 
 impl Figures {
@@ -117,39 +126,51 @@ pub fn compare(
     base: &LoadOptions,
     mut progress: impl FnMut(&str),
 ) -> Result<String, BenchError> {
+    let names: Vec<&str> = contestants.iter().map(|c| c.name.as_str()).collect();
     let mut out = String::new();
     for case in cases {
         let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); contestants.len()];
         for round in 1..=rounds {
             for (contestant, figures) in contestants.iter().zip(&mut runs) {
-                let mut options = base.clone();
-                options.servers = contestant.servers.clone();
-                options.watch_pids = contestant.pids.clone();
-                options.connections = case.connections;
-                options.window = case.window;
-                options.rate = case.rate;
-                options.workload.mix = case.mix.clone();
-                let report = run(&options)?;
-                let f = Figures::of(&report);
-                progress(&format!(
-                    "{}, round {round}, {}: {} ops/s, p50 {}, p99 {}, errors {}",
-                    case.label(),
-                    contestant.name,
-                    nice_rate(f.ops_per_s),
-                    nice_ns(f.p50_ns as u64),
-                    nice_ns(f.p99_ns as u64),
-                    f.errors
-                ));
-                figures.push(f);
+                figures.push(measure(contestant, case, round, base, &mut progress)?);
             }
         }
-        let names: Vec<&str> = contestants.iter().map(|c| c.name.as_str()).collect();
         let _ = writeln!(out, "{}", table(&case.label(), &names, &runs));
     }
     Ok(out)
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// Runs a case against a contestant once. `round` is for `progress`, which is told what the run came to.
+pub fn measure(
+    contestant: &Contestant,
+    case: &Case,
+    round: usize,
+    base: &LoadOptions,
+    mut progress: impl FnMut(&str),
+) -> Result<Figures, BenchError> {
+    let mut options = base.clone();
+    options.servers = contestant.servers.clone();
+    options.watch_pids = contestant.pids.clone();
+    options.connections = case.connections;
+    options.window = case.window;
+    options.rate = case.rate;
+    options.workload.mix = case.mix.clone();
+    let report = run(&options)?;
+    let f = Figures::of(&report);
+    progress(&format!(
+        "{}, round {round}, {}: {} ops/s, p50 {}, p99 {}, errors {}",
+        case.label(),
+        contestant.name,
+        nice_rate(f.ops_per_s),
+        nice_ns(f.p50_ns as u64),
+        nice_ns(f.p99_ns as u64),
+        f.errors
+    ));
+    Ok(f)
+}
+
+/// The middle of the values, or the mean of the two in the middle; not a number if there are none.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,
@@ -158,9 +179,15 @@ fn median(values: &mut [f64]) -> f64 {
     }
 }
 
+/// The median of the rounds' ratios of two columns; `None` where they do not pair.
+pub fn ratio(a: &[f64], b: &[f64]) -> Option<f64> {
+    let mut ratios: Vec<f64> = a.iter().zip(b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect();
+    (!ratios.is_empty() && a.len() == b.len()).then(|| median(&mut ratios))
+}
+
 /// The medians of a case: one row per figure, one column per contestant, then the ratio of the first to each of
 /// the others.
-fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
+pub fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
     type Pick = fn(&Figures) -> Option<f64>;
     type Show = fn(f64) -> String;
     let ns: Show = |v| nice_ns(v as u64);
@@ -180,7 +207,7 @@ fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
     head.extend(names.iter().map(ToString::to_string));
     head.extend(names.iter().skip(1).map(|other| format!("{} / {other}", names[0])));
     lines.push(head);
-    for (name, pick, show, ratio) in rows {
+    for (name, pick, show, has_ratio) in rows {
         let column = |run: &[Figures]| run.iter().filter_map(pick).collect::<Vec<f64>>();
         let mut line = vec![name.to_string()];
         for run in runs {
@@ -188,11 +215,8 @@ fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
             line.push(if values.is_empty() { "-".into() } else { show(median(&mut values)) });
         }
         for other in runs.iter().skip(1) {
-            let (a, b) = (column(&runs[0]), column(other));
-            let mut ratios: Vec<f64> =
-                a.iter().zip(&b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b).collect();
-            let show = ratio && !ratios.is_empty() && a.len() == b.len();
-            line.push(if show { format!("{:.2}", median(&mut ratios)) } else { "-".into() });
+            let shown = has_ratio.then(|| ratio(&column(&runs[0]), &column(other))).flatten();
+            line.push(shown.map_or("-".into(), |r| format!("{r:.2}")));
         }
         if line[1..].iter().any(|cell| cell != "-") {
             lines.push(line);
@@ -202,7 +226,7 @@ fn table(label: &str, names: &[&str], runs: &[Vec<Figures>]) -> String {
 }
 
 /// Lines of cells with equal column widths: the first column to the left, the others to the right.
-fn align(lines: &[Vec<String>]) -> String {
+pub fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| lines.iter().filter_map(|l| l.get(c)).map(String::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -217,8 +241,23 @@ fn align(lines: &[Vec<String>]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// What a run that is no more than these came to.
+    pub(crate) fn figures(ops_per_s: f64, p50_ns: f64, p99_ns: f64) -> Figures {
+        Figures {
+            ops_per_s,
+            p50_ns,
+            p99_ns,
+            p999_ns: p99_ns,
+            worst_window: 0.0,
+            errors: 0.0,
+            generator_cpu: 0.5,
+            server_us_per_op: None,
+            server_rss: None,
+        }
+    }
 
     #[test]
     fn cases_are_read() {
@@ -234,17 +273,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_the_median_of_the_rounds_ratios() {
-        let figures = |ops: f64| Figures {
-            ops_per_s: ops,
-            p50_ns: 1000.0,
-            p99_ns: 1000.0,
-            p999_ns: 1000.0,
-            worst_window: 0.0,
-            errors: 0.0,
-            generator_cpu: 0.5,
-            server_us_per_op: None,
-            server_rss: None,
-        };
+        let figures = |ops| figures(ops, 1000.0, 1000.0);
         // The machine was three times slower in the second round; the ratio is 2 in each.
         let a = [600.0, 200.0, 500.0].map(figures).to_vec();
         let b = [300.0, 100.0, 250.0].map(figures).to_vec();

@@ -94,8 +94,20 @@ pub enum BenchError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// An acknowledged write is gone.
+    #[error(
+        "{path} was set to version {version} after version {last} had been acknowledged: a write is lost"
+    )]
+    WriteLost {
+        /// The znode.
+        path: String,
+        /// Version of the last acknowledged write.
+        last: i32,
+        /// Version of the one after it.
+        version: i32,
+    },
     /// A server that was started has ended.
-    #[error("{name} ended ({status}) before it served; the end of its output:\n{output}")]
+    #[error("{name} ended by itself ({status}); the end of its output:\n{output}")]
     ServerEnded {
         /// Which one.
         name: &'static str,

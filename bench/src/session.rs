@@ -1,5 +1,5 @@
-//! One blocking, pipelining connection: prepares the znodes of a run, removes them, and finds out whether a
-//! server serves. Nothing that is measured goes through it.
+//! One blocking, pipelining connection: prepares the znodes of a run, removes them, finds out whether a server serves,
+//! and writes one at a time while servers are killed. No load goes through it.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -7,12 +7,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::error::{BenchError, code_name};
-use crate::wire::{self, Frames, ReplyHeader, WireError};
+use crate::wire::{self, Credentials, Frames, ReplyHeader, WireError};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the answer to a first question may take: a server that is starting may swallow one.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long connecting may take at most.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests in flight while preparing.
 const PIPELINE: usize = 500;
 /// Bytes in flight while preparing: far below what both ends' socket buffers hold, so that neither waits for the
@@ -27,32 +29,66 @@ pub struct Session {
     read: Vec<u8>,
     read_at: usize,
     xid: i32,
+    credentials: Credentials,
 }
 
 impl Session {
     /// Connects and opens a session of 30 s.
     pub fn open(peer: SocketAddr) -> Result<Session, BenchError> {
-        Session::open_within(peer, PATIENCE)
+        Session::resume(peer, &Credentials::default(), 0, PATIENCE)
     }
 
     /// Opens a session and closes it again, without much patience: whether the server serves.
     pub fn probe(peer: SocketAddr) -> Result<(), BenchError> {
-        Session::open_within(peer, PROBE_PATIENCE)?.close()
+        Session::resume(peer, &Credentials::default(), 0, PROBE_PATIENCE)?.close()
     }
 
-    fn open_within(peer: SocketAddr, patience: Duration) -> Result<Session, BenchError> {
+    /// Connects with a session that exists; the default credentials open one. The server has to have seen
+    /// `last_zxid`, and each answer may take as long as `patience`.
+    pub fn resume(
+        peer: SocketAddr,
+        credentials: &Credentials,
+        last_zxid: i64,
+        patience: Duration,
+    ) -> Result<Session, BenchError> {
         let socket = |doing| move |source| BenchError::Socket { doing, peer, source };
-        let stream =
-            TcpStream::connect_timeout(&peer, Duration::from_secs(10)).map_err(socket("connecting to"))?;
+        let stream = TcpStream::connect_timeout(&peer, patience.min(CONNECT_PATIENCE))
+            .map_err(socket("connecting to"))?;
         stream.set_nodelay(true).map_err(socket("configuring the socket to"))?;
         stream.set_read_timeout(Some(patience)).map_err(socket("configuring the socket to"))?;
         stream.set_write_timeout(Some(patience)).map_err(socket("configuring the socket to"))?;
-        let mut session = Session { peer, stream, read: Vec::new(), read_at: 0, xid: 0 };
+        let credentials = *credentials;
+        let mut session = Session { peer, stream, read: Vec::new(), read_at: 0, xid: 0, credentials };
         let mut out = Vec::new();
-        wire::connect(&mut out, 0, 30_000);
+        wire::resume(&mut out, last_zxid, 30_000, &credentials);
         session.send(&out)?;
-        session.receive(wire::parse_connect_response)?;
+        session.credentials = session.receive(wire::parse_credentials)?;
         Ok(session)
+    }
+
+    /// What names this session to another server.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Sets the data of a znode and waits; returns the answer's zxid and the version that the data got.
+    pub fn set(&mut self, path: &str, data: &[u8]) -> Result<(i64, i32), BenchError> {
+        self.xid = self.xid.checked_add(1).unwrap_or(1);
+        let mut out = Vec::new();
+        wire::set_data(&mut out, self.xid, path, data);
+        self.send(&out)?;
+        let expected = self.xid;
+        let (header, version) = self.receive(|frame| {
+            let header = ReplyHeader::parse(frame)?;
+            if header.xid != expected {
+                return Err(WireError::XidOutOfOrder { expected, got: header.xid });
+            }
+            Ok((header, if header.err == 0 { wire::body_version(frame)? } else { 0 }))
+        })?;
+        if header.err != 0 {
+            refused("setting", path.into(), self.peer, header.err)?;
+        }
+        Ok((header.zxid, version))
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), BenchError> {

@@ -111,14 +111,28 @@ fn begin_request(out: &mut Vec<u8>, xid: i32, op: i32) -> usize {
     at
 }
 
+/// What names a session to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// 0 asks for a new session.
+    pub session: i64,
+    /// Came with the id.
+    pub password: [u8; PASSWORD_LEN],
+}
+
 /// A ConnectRequest for a new session, with the read-only flag that newer clients send.
 pub fn connect(out: &mut Vec<u8>, last_zxid_seen: i64, timeout_ms: i32) {
+    resume(out, last_zxid_seen, timeout_ms, &Credentials::default());
+}
+
+/// A ConnectRequest for a session that exists, with the same flag.
+pub fn resume(out: &mut Vec<u8>, last_zxid_seen: i64, timeout_ms: i32, credentials: &Credentials) {
     let at = begin_frame(out);
     put_i32(out, 0);
     out.extend_from_slice(&last_zxid_seen.to_be_bytes());
     put_i32(out, timeout_ms);
-    out.extend_from_slice(&0i64.to_be_bytes());
-    put_bytes(out, &[0; PASSWORD_LEN]);
+    out.extend_from_slice(&credentials.session.to_be_bytes());
+    put_bytes(out, &credentials.password);
     out.push(0);
     end_frame(out, at);
 }
@@ -208,6 +222,21 @@ pub fn parse_connect_response(frame: &[u8]) -> Result<i32, WireError> {
     let timeout = i32_at(frame, 4).ok_or(WireError::Short { len: frame.len(), field: "timeout" })?;
     let session = i64_at(frame, 8).ok_or(WireError::Short { len: frame.len(), field: "session id" })?;
     if timeout <= 0 || session == 0 { Err(WireError::Refused) } else { Ok(timeout) }
+}
+
+/// The session that a ConnectResponse grants.
+pub fn parse_credentials(frame: &[u8]) -> Result<Credentials, WireError> {
+    parse_connect_response(frame)?;
+    let short = WireError::Short { len: frame.len(), field: "password" };
+    // Version, timeout, session id and the password's length come before it.
+    let password = frame.get(20..).and_then(|rest| rest.first_chunk()).ok_or(short)?;
+    Ok(Credentials { session: i64_at(frame, 8).unwrap_or(0), password: *password })
+}
+
+/// The data version in the Stat at the beginning of a reply's body (that of a setData).
+pub fn body_version(frame: &[u8]) -> Result<i32, WireError> {
+    // czxid, mzxid, ctime and mtime come before it.
+    i32_at(frame, REPLY_HEADER_LEN + 32).ok_or(WireError::Short { len: frame.len(), field: "version" })
 }
 
 /// The ustring at the beginning of a reply's body (the path of a create), as bytes.
@@ -329,6 +358,27 @@ mod tests {
         let refusal = hex("00000000 00000000 0000000000000000 00000010 00000000000000000000000000000000 00");
         assert_eq!(parse_connect_response(&refusal), Err(WireError::Refused));
         assert!(matches!(parse_connect_response(&refusal[..11]), Err(WireError::Short { .. })));
+    }
+
+    #[test]
+    fn a_session_is_resumed_with_what_its_response_said() {
+        let password = "d4769dc9d141d380d297c13902990e2d";
+        let response = hex(&format!("00000000 00002710 0100000e4e7a0000 00000010 {password} 00"));
+        let credentials = parse_credentials(&response).unwrap();
+        let mut out = Vec::new();
+        resume(&mut out, 0x0001_0000_0007, 10_000, &credentials);
+        let expected =
+            format!("0000002d 00000000 0000000100000007 00002710 0100000e4e7a0000 00000010 {password} 00");
+        assert_eq!(out, hex(&expected));
+        assert!(matches!(parse_credentials(&response[..30]), Err(WireError::Short { .. })));
+    }
+
+    #[test]
+    fn the_version_is_taken_from_the_stat() {
+        let stat = "0000000000000002 0000000000000009 0000000000000000 0000000000000000 00000007 00000000";
+        let reply = hex(&format!("00000009 0000000000000009 00000000 {stat}"));
+        assert_eq!(body_version(&reply), Ok(7));
+        assert!(body_version(&reply[..50]).is_err());
     }
 
     #[test]

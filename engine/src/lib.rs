@@ -7,6 +7,7 @@ pub mod id;
 pub mod io;
 pub mod jute;
 pub mod log;
+pub mod snapshot;
 pub mod store;
 pub mod tree;
 pub mod txn;

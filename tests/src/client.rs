@@ -94,7 +94,13 @@ impl Client {
 
     /// Connects, sends this ConnectRequest and waits for the answer.
     pub fn handshake(addr: SocketAddr, connect: Body) -> io::Result<Client> {
+        Client::handshake_within(addr, connect, PATIENCE)
+    }
+
+    /// The same with another patience, for this and all later answers.
+    pub fn handshake_within(addr: SocketAddr, connect: Body, patience: Duration) -> io::Result<Client> {
         let mut stream = raw(addr)?;
+        stream.set_read_timeout(Some(patience))?;
         stream.write_all(&connect.frame())?;
         Client::from_stream(stream)
     }

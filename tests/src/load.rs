@@ -46,7 +46,8 @@ fn step(n: u64) -> Step {
 /// The data that operation `n` writes: its number, then filler whose length and bytes depend on the number, from
 /// nothing to a little over a log block, so that batches end at every offset.
 pub fn data(prefix: &str, n: u64) -> Vec<u8> {
-    let mut rng = fastrand::Rng::with_seed(n ^ prefix.bytes().fold(7, |h, b| h * 31 + u64::from(b)));
+    let seed = prefix.bytes().fold(7u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+    let mut rng = fastrand::Rng::with_seed(n ^ seed);
     let len = if n.is_multiple_of(37) { rng.usize(..4500) } else { rng.usize(..200) };
     let mut data = format!("{n}:").into_bytes();
     data.extend(std::iter::repeat_with(|| rng.u8(..)).take(len));

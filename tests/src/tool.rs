@@ -73,6 +73,23 @@ pub fn requires(tools: &[Tool]) -> bool {
     false
 }
 
+/// Whether this is a run of everything, which takes too long for every change. Says so otherwise.
+#[must_use = "a test of the long run must return early in a short one"]
+pub fn long() -> bool {
+    let long = std::env::var_os("RINGKEEPER_LONG").is_some_and(|v| v == "1");
+    if !long {
+        let thread = std::thread::current();
+        skipped(thread.name().unwrap_or("a test"), "RINGKEEPER_LONG=1, the long run");
+    }
+    long
+}
+
+/// The counterpart of [`long`]: always.
+#[must_use = "like that of a long run"]
+pub fn quick() -> bool {
+    true
+}
+
 /// Prints the line of a test that did not run, past the test runner's capture of output.
 fn skipped(test: &str, missing: &str) {
     let line = format!("\nSKIPPED: {test} needs: {missing}\n");

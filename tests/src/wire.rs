@@ -36,6 +36,7 @@ pub mod code {
     pub const BAD_VERSION: i32 = -103;
     pub const NODE_EXISTS: i32 = -110;
     pub const NOT_EMPTY: i32 = -111;
+    pub const NOT_READ_ONLY: i32 = -119;
 }
 
 /// Builds the body of a message field by field, big-endian, without any check.

@@ -74,7 +74,7 @@ pub struct FileEntry {
 /// Blocking operations on one flat directory.
 ///
 /// A created, renamed or removed name is durable only after [`Volume::sync_dir`].
-pub trait Volume {
+pub trait Volume: std::fmt::Debug {
     /// The path under which [`Disk::attach`] finds `name`, and which error messages show.
     fn path(&self, name: &str) -> PathBuf;
 
@@ -86,6 +86,10 @@ pub trait Volume {
 
     /// Writes into an existing file; durable when it returns `Ok`. Offset and length are multiples of [`BLOCK`].
     fn write_at(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Writes at the end of an existing file and makes it longer, for files that are written once from front to back.
+    /// Durable only after [`Volume::sync_file`]. Offset and length are multiples of [`BLOCK`].
+    fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()>;
 
     /// Creates a file of `len` zero bytes that have been written and flushed (no unwritten extents). Fails if
     /// it exists. On the file system the name appears when all of that is done, so that a kill leaves no half of it.

@@ -127,6 +127,22 @@ impl FsVolume {
         Ok(self.dir.join(name))
     }
 
+    /// Writes whole blocks piece by piece, with these flags beside O_DIRECT.
+    fn write(&self, name: &str, offset: u64, data: &[u8], flags: i32) -> io::Result<()> {
+        whole_blocks("offset", offset)?;
+        whole_blocks("length", data.len() as u64)?;
+        let path = self.file(name)?;
+        let file = self.open_direct(OpenOptions::new().write(true), &path, flags)?;
+        let mut at = offset;
+        for chunk in data.chunks(CHUNK) {
+            let mut buf = AlignedBuf::zeroed(chunk.len());
+            buf.copy_from_slice(chunk);
+            write_whole(&file, at, &buf)?;
+            at += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Opens with O_DIRECT, or without where the file system does not know it.
     fn open_direct(&self, options: &mut OpenOptions, path: &Path, flags: i32) -> io::Result<File> {
         let flags = flags | libc::O_NOFOLLOW;
@@ -286,18 +302,11 @@ impl Volume for FsVolume {
     }
 
     fn write_at(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
-        whole_blocks("offset", offset)?;
-        whole_blocks("length", data.len() as u64)?;
-        let path = self.file(name)?;
-        let file = self.open_direct(OpenOptions::new().write(true), &path, libc::O_DSYNC)?;
-        let mut at = offset;
-        for chunk in data.chunks(CHUNK) {
-            let mut buf = AlignedBuf::zeroed(chunk.len());
-            buf.copy_from_slice(chunk);
-            write_whole(&file, at, &buf)?;
-            at += chunk.len() as u64;
-        }
-        Ok(())
+        self.write(name, offset, data, libc::O_DSYNC)
+    }
+
+    fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(name, offset, data, 0)
     }
 
     fn create_zeroed(&self, name: &str, len: u64) -> io::Result<()> {

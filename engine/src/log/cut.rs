@@ -11,6 +11,7 @@ use super::files;
 use super::format::Point;
 use super::index::Place;
 use super::marks::Mark;
+use super::name::SegmentName;
 use super::scan::{SegmentReader, records};
 use super::table::Found;
 use super::{Log, Segment};
@@ -22,7 +23,7 @@ impl Log {
     /// transaction that is removed find nothing any more.
     ///
     /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if the log
-    /// begins above `zxid`, and, with nothing changed, if there is no space for a segment.
+    /// begins above `zxid`, behind a snapshot for one, and, with nothing changed, if there is no space for a segment.
     pub fn truncate(&mut self, vol: &dyn Volume, zxid: Zxid) -> Result<Durable<Zxid>, LogError> {
         self.alive()?;
         if !self.is_idle() {
@@ -42,10 +43,23 @@ impl Log {
         let name = self.stock.take_blocking(vol)?;
         // The header and the marks vouch for `point`.
         self.flush(vol)?;
+        self.begin_generation(vol, name, generation, kept, point)
+    }
+
+    /// Opens the first segment of `generation` under a name that was prepared. Once its header is durable, all but the
+    /// first `kept` live segments is dead, and what lies beyond `point` in these.
+    pub(super) fn begin_generation(
+        &mut self,
+        vol: &dyn Volume,
+        name: SegmentName,
+        generation: u32,
+        kept: usize,
+        point: Point,
+    ) -> Result<(), LogError> {
         let before = kept.checked_sub(1).map_or(0, |i| self.segments[i].name.number);
         self.generation = generation;
         let mut block = vec![0; BLOCK];
-        self.segment_header(name).continuing(point, before, point.seq).write(&mut block);
+        self.segment_header(name, point, before, point.seq).write(&mut block);
         let written = files::write(vol, "writing the segment header,", &name.to_string(), 0, &block);
         written.map_err(|error| self.fail(error))?;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::table::Found;
 use crate::id::Zxid;
+use crate::snapshot::SnapshotError;
 
 /// What a replay callback may fail with.
 pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
@@ -150,6 +151,15 @@ pub enum LogError {
         current: u32,
     },
 
+    /// A snapshot whose checksums hold and whose content is no state: written by a faulty or a newer program.
+    #[error("{}, whose checksums hold: {source}", path.display())]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its stream, which begins at offset 4096.
+        source: SnapshotError,
+    },
+
     /// An option that no log can have.
     #[error("log option {name} = {value}: {allowed}")]
     Option {
@@ -229,6 +239,19 @@ pub enum Damage {
     },
     /// The file of durable marks is missing or both its slots are damaged.
     Marks,
+    /// The header block of a published snapshot.
+    SnapshotHeader,
+    /// A published snapshot has another length than its header says.
+    SnapshotLength,
+    /// A MiB of a snapshot, or what is left of one at its end, does not match its checksum.
+    SnapshotPiece,
+    /// The checksums at the end of a snapshot.
+    SnapshotTrailer,
+    /// There is no file of the snapshot that the log continues.
+    MissingSnapshot {
+        /// The last transaction in it.
+        zxid: Zxid,
+    },
 }
 
 impl Damage {
@@ -252,6 +275,13 @@ impl fmt::Display for Damage {
             Damage::MissingSegment { number } => write!(f, "no file log.{number:016x}-*"),
             Damage::MissingGeneration { generation } => write!(f, "no segment of generation {generation}"),
             Damage::Marks => write!(f, "no slot of the durable mark is sound"),
+            Damage::SnapshotHeader => write!(f, "the header of the snapshot is damaged"),
+            Damage::SnapshotLength => write!(f, "the snapshot does not have the length that its header says"),
+            Damage::SnapshotPiece => write!(f, "this MiB of the snapshot does not match its checksum"),
+            Damage::SnapshotTrailer => write!(f, "the checksums of the snapshot are damaged"),
+            Damage::MissingSnapshot { zxid } => {
+                write!(f, "no snapshot of the state after {zxid}, behind which the log begins")
+            }
         }
     }
 }
@@ -273,6 +303,8 @@ pub enum Evidence {
         /// The file.
         path: PathBuf,
     },
+    /// A snapshot has its name only when it is whole and flushed.
+    Snapshot,
     /// There is a log, so there was something to know about it.
     Log,
 }
@@ -285,6 +317,7 @@ impl fmt::Display for Evidence {
                 write!(f, "the batch at offset {offset} of {}", path.display())
             }
             Evidence::Segment { path } => write!(f, "the header of {}", path.display()),
+            Evidence::Snapshot => write!(f, "the name of the snapshot"),
             Evidence::Log => write!(f, "the segments beside it"),
         }
     }

@@ -9,7 +9,7 @@ use super::error::LogError;
 use crate::io::Volume;
 
 /// A listing of the directory and the door to it.
-pub(super) struct Files<'v> {
+pub(crate) struct Files<'v> {
     vol: &'v dyn Volume,
     lengths: BTreeMap<String, u64>,
 }
@@ -71,7 +71,7 @@ impl<'v> Files<'v> {
     }
 }
 
-pub(super) fn read(vol: &dyn Volume, name: &str, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+pub(crate) fn read(vol: &dyn Volume, name: &str, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
     vol.read_at(name, offset, len).map_err(|source| LogError::Io {
         doing: "reading",
         path: vol.path(name),
@@ -82,7 +82,7 @@ pub(super) fn read(vol: &dyn Volume, name: &str, offset: u64, len: usize) -> Res
 }
 
 /// Writes whole blocks, durable when it returns; `doing` begins the error's text.
-pub(super) fn write(
+pub(crate) fn write(
     vol: &dyn Volume,
     doing: &'static str,
     name: &str,
@@ -99,23 +99,23 @@ pub(super) fn write(
     })
 }
 
-pub(super) fn create(vol: &dyn Volume, name: &str, len: u64) -> Result<(), LogError> {
+pub(crate) fn create(vol: &dyn Volume, name: &str, len: u64) -> Result<(), LogError> {
     vol.create_zeroed(name, len).map_err(|source| file_error("creating", vol.path(name), source))
 }
 
-pub(super) fn sync(vol: &dyn Volume, name: &str) -> Result<(), LogError> {
+pub(crate) fn sync(vol: &dyn Volume, name: &str) -> Result<(), LogError> {
     vol.sync_file(name).map_err(|source| file_error("flushing", vol.path(name), source))
 }
 
-pub(super) fn sync_dir(vol: &dyn Volume) -> Result<(), LogError> {
+pub(crate) fn sync_dir(vol: &dyn Volume) -> Result<(), LogError> {
     vol.sync_dir().map_err(|source| file_error("flushing the directory", directory(vol), source))
 }
 
-pub(super) fn file_error(doing: &'static str, path: PathBuf, source: io::Error) -> LogError {
+pub(crate) fn file_error(doing: &'static str, path: PathBuf, source: io::Error) -> LogError {
     LogError::File { doing, path, source }
 }
 
 /// The directory itself, for messages and for the hot path, which attaches files by path.
-pub(super) fn directory(vol: &dyn Volume) -> PathBuf {
+pub(crate) fn directory(vol: &dyn Volume) -> PathBuf {
     vol.path("marks").parent().map(Path::to_path_buf).unwrap_or_default()
 }

@@ -36,6 +36,7 @@ use crc32c::{crc32c, crc32c_append};
 use super::name::SegmentName;
 use crate::id::Zxid;
 use crate::io::BLOCK;
+use crate::snapshot::Published;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the structs below are written as they lie in memory");
 
@@ -45,8 +46,10 @@ const SEGMENT_MAGIC: [u8; 8] = *b"RKLOGSEG";
 /// Version of the segment format that this code writes, and the only one it reads.
 pub(super) const VERSION: u32 = 1;
 
-/// `from_kind`: continues a batch of the log, or with sequence 0 its beginning. 2 is kept for a snapshot.
+/// `from_kind`: continues a batch of the log, or with sequence 0 its beginning.
 const FROM_BATCH: u32 = 1;
+/// `from_kind`: continues a snapshot, whose header's crc stands for that of a batch.
+const FROM_SNAPSHOT: u32 = 2;
 
 /// Bytes before a transaction in its record.
 pub(super) const RECORD_HEADER: usize = 8;
@@ -59,17 +62,24 @@ pub(super) const BATCH_HEADER: usize = size_of::<BatchHeader>();
 
 /// Sequence numbers and counters on the medium are below this. No log gets there at any speed; a sound checksum over
 /// more is not a mistake of the medium, and counting on from it must not overflow.
-pub(super) const COUNTS: u64 = 1 << 48;
+pub(crate) const COUNTS: u64 = 1 << 48;
 
 /// A point of the log between two transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// Sequence number of the batch that holds the last transaction before the point; 0 before the first.
     pub seq: u64,
     /// That transaction. After a cut in the middle of a batch it is not the last one of the batch.
     pub zxid: Zxid,
     /// `header_crc` of that batch; 0 before the first.
     pub crc: u32,
+}
+
+impl Point {
+    /// The end of a snapshot.
+    pub fn behind(snapshot: &Published) -> Point {
+        Point { seq: snapshot.seq, zxid: snapshot.name.zxid, crc: snapshot.crc }
+    }
 }
 
 #[repr(C)]
@@ -130,6 +140,17 @@ impl SegmentHeader {
         self
     }
 
+    /// The same, and that point is the end of a snapshot.
+    pub fn continuing_snapshot(mut self, from: Point) -> SegmentHeader {
+        self.from_kind = FROM_SNAPSHOT;
+        self.continuing(from, 0, from.seq)
+    }
+
+    /// Whether the segment continues a snapshot.
+    pub fn is_behind_snapshot(&self) -> bool {
+        self.from_kind == FROM_SNAPSHOT
+    }
+
     /// The point that the segment continues.
     pub fn from(&self) -> Point {
         Point { seq: self.from_seq, zxid: Zxid::from_raw(self.from_zxid), crc: self.from_crc }
@@ -154,7 +175,7 @@ impl SegmentHeader {
         if header.crc != block_crc(seed_of(name.id), block) {
             return FirstBlock::Other;
         }
-        if header.version != VERSION || header.from_kind != FROM_BATCH {
+        if header.version != VERSION || ![FROM_BATCH, FROM_SNAPSHOT].contains(&header.from_kind) {
             return FirstBlock::Unknown { version: header.version };
         }
         let ours = header.number == name.number && header.id == name.id && header.zero == 0;
@@ -164,7 +185,7 @@ impl SegmentHeader {
 }
 
 /// The crc of a block whose bytes 12..16 hold it.
-pub(super) fn block_crc(seed: u32, block: &[u8]) -> u32 {
+pub(crate) fn block_crc(seed: u32, block: &[u8]) -> u32 {
     crc32c_append(crc32c_append(seed, &block[..12]), &block[16..])
 }
 

@@ -10,20 +10,23 @@ use super::{Log, LogError, LogOptions, RecoveryReport, Transactions};
 use crate::id::Zxid;
 use crate::io::sim::SimDisk;
 use crate::io::{BLOCK, Disk, Volume};
+use crate::snapshot::file as snapshot;
+use crate::tree::Tree;
 
 /// Recovers a directory that is made of, or damaged by, `bytes`, twice. Panics only if the log is at fault: on a
 /// panic within, or if a second recovery does not find what the first one found.
 ///
 /// The first byte chooses the depth. With 0 the rest is the content of three segment files and of `marks`, in four
 /// equal parts. Otherwise the rest is edits of 8 bytes each, to a small sound directory: file (1), position in
-/// it (3, scaled), what to do (1), value (3); checksums are put right where the depth is odd.
+/// it (3, scaled), what to do (1), value (3); checksums are put right where the depth is odd, and the log goes on behind a
+/// snapshot where its second bit is set.
 pub fn fuzz_recover(bytes: &[u8]) {
     let Some((&depth, rest)) = bytes.split_first() else { return };
     let disk = SimDisk::new(1);
     if depth == 0 {
         plant_files(&disk, rest);
     } else {
-        make_sound(&disk);
+        make_sound(&disk, depth & 2 != 0);
         for edit in rest.chunks_exact(8).take(64) {
             apply(&disk, edit);
         }
@@ -42,6 +45,9 @@ fn options() -> LogOptions {
 }
 
 fn recover(disk: &SimDisk) -> Result<(RecoveryReport, Transactions), LogError> {
+    if let Some(published) = snapshot::newest(disk)? {
+        snapshot::load(disk, &published, 1)?;
+    }
     let mut found = Transactions::new();
     let opened = Log::open(disk, options(), &mut |txn, zxid| {
         found.push((zxid, txn.to_vec()));
@@ -61,8 +67,8 @@ fn plant_files(disk: &SimDisk, bytes: &[u8]) {
     }
 }
 
-/// Four segments, a cut and a torn tail.
-fn make_sound(disk: &SimDisk) {
+/// Four segments, a cut and a torn tail; with a snapshot in the place of the first transactions.
+fn make_sound(disk: &SimDisk, with_snapshot: bool) {
     let (mut log, _) = Log::open(disk, options(), &mut |_, _| Ok(())).expect("an empty directory opens");
     let mut own = disk.clone();
     let mut commit = |log: &mut Log, wait: bool| {
@@ -84,8 +90,12 @@ fn make_sound(disk: &SimDisk) {
     };
     for i in 0..9 {
         commit(&mut log, true);
+        if i == 1 && with_snapshot {
+            log.restart_behind(disk, &Tree::new(1), &[]).expect("there is space");
+        }
         if i == 6 {
-            log.truncate(disk, Zxid::from_raw(11)).expect("there is space");
+            let last = log.durable().get().raw();
+            log.truncate(disk, Zxid::from_raw(last - 3)).expect("there is space");
         }
     }
     commit(&mut log, false);

@@ -11,6 +11,7 @@ use super::name::SegmentName;
 use super::scan::SegmentReader;
 use crate::id::Zxid;
 use crate::io::BLOCK;
+use crate::snapshot::Published;
 
 /// A segment with a sound header.
 #[derive(Clone, Debug)]
@@ -49,12 +50,19 @@ pub(super) struct Inventory {
     pub ignored: Vec<String>,
     /// The first of them that is not even named as we name ours: another server's.
     pub foreign: Option<String>,
+    /// The snapshot that counts. Log of older generations than its own is dead.
+    pub snapshot: Option<Published>,
 }
 
 impl Inventory {
-    pub fn take(files: &Files<'_>) -> Result<Inventory, LogError> {
-        let mut inventory =
-            Inventory { used: Vec::new(), headless: Vec::new(), ignored: Vec::new(), foreign: None };
+    pub fn take(files: &Files<'_>, snapshot: Option<Published>) -> Result<Inventory, LogError> {
+        let mut inventory = Inventory {
+            used: Vec::new(),
+            headless: Vec::new(),
+            ignored: Vec::new(),
+            foreign: None,
+            snapshot,
+        };
         for (file, file_len) in files.iter() {
             let Some(name) = SegmentName::parse(file) else {
                 if file.starts_with("log.") {
@@ -82,18 +90,44 @@ impl Inventory {
 
     /// Whether anything was ever written here.
     pub fn has_log(&self) -> bool {
-        !self.used.is_empty() || self.headless.iter().any(|h| !h.batches.is_empty())
+        self.snapshot.is_some()
+            || !self.used.is_empty()
+            || self.headless.iter().any(|h| !h.batches.is_empty())
     }
 
-    /// The generation that is alive.
+    /// The generation that is alive. Where nothing is yet behind the snapshot: the one before the snapshot's.
     pub fn generation(&self, mark: &Mark) -> u32 {
-        self.used.last().map_or(mark.generation, |u| u.header.generation)
+        match (self.used.last(), &self.snapshot) {
+            (Some(last), _) if last.header.generation >= self.oldest() => last.header.generation,
+            (_, Some(snapshot)) => snapshot.name.generation - 1,
+            (_, None) => mark.generation,
+        }
+    }
+
+    /// Log of older generations than this is dead.
+    pub fn oldest(&self) -> u32 {
+        self.snapshot.map_or(0, |s| s.name.generation)
+    }
+
+    /// The point at which the snapshot ends, behind which the log goes on.
+    pub fn snapshot_end(&self) -> Option<Point> {
+        self.snapshot.as_ref().map(Point::behind)
+    }
+
+    /// A segment that continues a snapshot which is not there.
+    pub fn orphan(&self) -> Option<&Used> {
+        let end = self.snapshot_end();
+        let alive = |u: &&Used| u.header.generation >= self.oldest();
+        let orphaned = |u: &&Used| u.header.is_behind_snapshot() && Some(u.header.from()) != end;
+        self.used.iter().filter(alive).find(orphaned)
     }
 
     /// The segments that are part of the log, oldest first: those not cut off as a whole by a later generation.
     pub fn live(&self) -> Vec<Used> {
-        let alive =
-            |u: &&Used| self.limit(u.header.generation).is_none_or(|cut| cut.seq > u.header.from().seq);
+        let alive = |u: &&Used| {
+            u.header.generation >= self.oldest()
+                && self.limit(u.header.generation).is_none_or(|cut| cut.seq > u.header.from().seq)
+        };
         self.used.iter().filter(alive).cloned().collect()
     }
 

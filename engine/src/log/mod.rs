@@ -9,14 +9,15 @@
 //! for the end of the log. `docs/disk.md` describes the files; start reading at [`Log`], then `writer` for the
 //! way in, `cursor` for the way out, `recover` and `table` for the way back, `cut` for truncation.
 
+pub(crate) mod aside;
 mod batches;
 mod cursor;
 mod cut;
 mod durable;
 mod epochs;
 mod error;
-mod files;
-mod format;
+pub(crate) mod files;
+pub(crate) mod format;
 mod fuzz;
 mod index;
 mod inventory;
@@ -25,6 +26,8 @@ mod name;
 mod options;
 mod read;
 mod recover;
+mod replay;
+mod restart;
 mod scan;
 mod slots;
 mod stock;
@@ -38,6 +41,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use aside::SetAside;
 pub use batches::Pos;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
@@ -46,11 +50,13 @@ pub use error::{Corruption, Damage, Evidence, LogError, ReplayError};
 pub use fuzz::fuzz_recover;
 pub use options::LogOptions;
 pub use read::Transactions;
+pub(crate) use recover::Anew;
 pub use recover::Replay;
 pub use stock::SegmentRequest;
 
 use crate::id::Zxid;
 use crate::io::{BLOCK, FileId, Volume};
+use crate::snapshot::{Published, file as snapshot};
 use batches::Batches;
 use epochs::EpochFile;
 use files::Files;
@@ -110,7 +116,7 @@ struct Purging {
 /// What [`Log::open`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// The directory is new.
+    /// The directory is new, and was not begun anew where something was set aside.
     pub created: bool,
     /// Random id of the directory, in all its files.
     pub database: u64,
@@ -128,6 +134,8 @@ pub struct RecoveryReport {
     pub ignored: Vec<String>,
     /// The epochs were lost beside a log: the server must not vote until it has caught up.
     pub epochs_lost: bool,
+    /// What was damaged and is set aside: the directory was begun anew, by a server that must not vote.
+    pub set_aside: Option<SetAside>,
 }
 
 /// The end of a log that was being written to.
@@ -159,6 +167,8 @@ pub struct Log {
     generation: u32,
     /// Oldest first; the last one is written to.
     segments: Vec<Segment>,
+    /// What the log continues, if it did not begin with nothing.
+    snapshot: Option<Published>,
     /// The last segment, once it is attached.
     file: Option<FileId>,
     /// Attached files that are written to no more.
@@ -198,15 +208,27 @@ impl Log {
         options: LogOptions,
         replay: &mut Replay<'_>,
     ) -> Result<(Log, RecoveryReport), LogError> {
+        Log::open_behind(vol, options, snapshot::newest(vol)?, Anew::IfNew, replay)
+    }
+
+    /// The same where the snapshot that counts is known already.
+    pub(crate) fn open_behind(
+        vol: &dyn Volume,
+        options: LogOptions,
+        snapshot: Option<Published>,
+        anew: Anew,
+        replay: &mut Replay<'_>,
+    ) -> Result<(Log, RecoveryReport), LogError> {
         options.check()?;
         let mut files = Files::list(vol)?;
-        let recovered = recover::recover(&mut files, &options, replay)?;
+        let recovered = recover::recover(&mut files, snapshot, anew, &options, replay)?;
         let tip = recovered.tip;
         let mut log = Log {
             directory: files.directory(),
             database: recovered.slots.database,
             generation: recovered.generation,
             segments: recovered.segments,
+            snapshot: recovered.snapshot,
             file: None,
             stale_files: Vec::new(),
             offset: recovered.offset,
@@ -228,7 +250,10 @@ impl Log {
             options,
         };
         let mut report = recovered.report;
-        if report.torn.is_some() {
+        if log.segments.is_empty() && log.snapshot.is_some() {
+            log.begin_behind_snapshot(vol, None)?;
+            (report.generation, report.segments) = (log.generation, 1);
+        } else if report.torn.is_some() {
             log.cut(vol, log.segments.len(), tip)?;
             report.generation = log.generation;
         } else if !log.marks.say_twice(&Mark::new(log.generation, tip, log.purged)) {
@@ -313,10 +338,11 @@ impl Log {
         Ok(())
     }
 
-    /// Transactions below `below` are not needed any more. Frees whole segments, for recycling, once the mark that
+    /// Transactions below `below` are not needed any more, but for those behind the snapshot. Frees whole segments, for recycling, once the mark that
     /// says so is durable. Returns how many.
     pub fn purge(&mut self, below: Zxid) -> usize {
         // The next segment must have a durable batch, hence a durable header: else the log would begin nowhere.
+        let below = self.snapshot.map_or(below, |snapshot| below.min(snapshot.name.zxid));
         let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.flushed.seq;
         let within = &self.segments[..self.segments.len().saturating_sub(1)];
         let count = within.iter().take_while(needless).count();
@@ -350,6 +376,11 @@ impl Log {
         flushed.map_err(|error| self.fail(error))?;
         self.flushed = self.durable;
         Ok(())
+    }
+
+    /// The transaction before the first that the log has; [`Zxid::ZERO`] if it has them all.
+    pub fn begins_behind(&self) -> Zxid {
+        self.base().zxid
     }
 
     /// The point that the first segment continues.

@@ -24,6 +24,9 @@ pub struct LogOptions {
     /// False for `forceSync=no`: a write counts as durable when the system has taken it. Unsafe: a power cut takes
     /// the end of what was acknowledged. Nothing is purged then but what an opening or a cut has flushed.
     pub sync: bool,
+    /// Whether a directory that is created begins with the epochs of a server that must not vote. Says nothing to a
+    /// directory that has a log.
+    pub begin_nonvoting: bool,
     /// Start of the random ids of segments. Must be drawn afresh from the system at every start and be no
     /// client's to know; tests give a constant.
     pub seed: u64,
@@ -46,6 +49,7 @@ impl LogOptions {
             reserve_bytes: 4 << 20,
             window_bytes: 16 << 20,
             sync: true,
+            begin_nonvoting: false,
             seed,
         }
     }

@@ -5,6 +5,7 @@
 //! generation, and the durable mark. Nothing is written here but the flush at the end and what a new directory
 //! needs; a cut is made by the caller, in a segment of its own. Called by `Log::open` only.
 
+use super::aside;
 use super::epochs::{EpochFile, Epochs};
 use super::error::{Corruption, Damage, Evidence, LogError, ReplayError};
 use super::files::Files;
@@ -18,6 +19,7 @@ use super::stock::{Free, Stock, next_id};
 use super::walk::Walk;
 use super::{RecoveryReport, Segment};
 use crate::id::Zxid;
+use crate::snapshot::{Published, SnapshotName, file as snapshot};
 
 /// Called with each transaction of the log in order, as its bytes and its zxid.
 pub type Replay<'a> = dyn FnMut(&[u8], Zxid) -> Result<(), ReplayError> + 'a;
@@ -31,23 +33,36 @@ pub(super) struct Recovered {
     pub offset: u64,
     pub tip: Point,
     pub purged: Point,
+    /// The snapshot that the log continues.
+    pub snapshot: Option<Published>,
     pub slots: Slots<Mark>,
     pub epochs: EpochFile,
     pub stock: Stock,
     pub report: RecoveryReport,
 }
 
+/// Whether a directory without any log may be one that lost it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// Only one in which nothing was ever promised is new.
+    IfNew,
+    /// Also one whose server must not vote: its log may have been set aside.
+    IfNonvoting,
+}
+
 /// Reads the directory; a new one is given what it needs.
 pub(super) fn recover(
     files: &mut Files<'_>,
+    snapshot: Option<Published>,
+    anew: Anew,
     options: &LogOptions,
     replay: &mut Replay<'_>,
 ) -> Result<Recovered, LogError> {
-    let inventory = Inventory::take(files)?;
+    let inventory = Inventory::take(files, snapshot)?;
     let mut epochs = EpochFile::load(files)?;
     let slots = match Slots::<Mark>::load(files)? {
         Some(slots) => slots,
-        None => return create(files, inventory, epochs, options),
+        None => return create(files, inventory, epochs, anew, options),
     };
     let of_database = |found, name: &str| match found == slots.database {
         true => Ok(()),
@@ -55,6 +70,7 @@ pub(super) fn recover(
     };
     epochs.as_ref().map_or(Ok(()), |e| of_database(e.database(), EpochFile::NAME))?;
     inventory.used.iter().try_for_each(|u| of_database(u.header.database, &u.name.to_string()))?;
+    snapshot.map_or(Ok(()), |s| of_database(s.database, &s.name.to_string()))?;
 
     let mut walk = Walk::new(files, &inventory, slots.value())?;
     let end = walk.run(replay)?;
@@ -62,7 +78,7 @@ pub(super) fn recover(
     if walk.tip.seq == 0 {
         refuse_foreign(files, &inventory)?;
     }
-    let Walk { segments, tip, owed, records, generation, .. } = walk;
+    let Walk { segments, tip, owed, records, generation, start, .. } = walk;
     // What came back after the end of a process may still be in the device's cache only, and soon somebody is
     // told of it. Batches at or below the evidence were flushed by those who wrote them.
     for (i, segment) in segments.iter().enumerate() {
@@ -70,6 +86,7 @@ pub(super) fn recover(
             files.sync(&segment.name.to_string())?;
         }
     }
+    snapshot::remove_unfinished(files.volume())?;
     files.sync(Mark::FILE)?;
     if let Some(epochs) = &mut epochs {
         epochs.repair(files.volume())?;
@@ -96,10 +113,15 @@ pub(super) fn recover(
         torn: end.torn,
         ignored: inventory.ignored.clone(),
         epochs_lost,
+        set_aside: None,
     };
-    let purged = slots.value().purged();
-    let stock = stock(&inventory, &segments, options);
-    Ok(Recovered { generation, segments, offset: end.offset, tip, purged, slots, epochs, stock, report })
+    let (purged, offset) = (start, end.offset);
+    let mut stock = stock(&inventory, &segments, options);
+    let names = files.iter().filter_map(|(file, _)| SnapshotName::parse(file));
+    for dead in names.filter(|&name| Some(name) != snapshot.map(|s| s.name)) {
+        stock.add_free(Free { file: dead.to_string(), len: 0 });
+    }
+    Ok(Recovered { generation, segments, offset, tip, purged, snapshot, slots, epochs, stock, report })
 }
 
 /// A directory without marks: new, or robbed of them.
@@ -107,11 +129,15 @@ fn create(
     files: &mut Files<'_>,
     inventory: Inventory,
     epochs: Option<EpochFile>,
+    anew: Anew,
     options: &LogOptions,
 ) -> Result<Recovered, LogError> {
-    let promised = epochs.as_ref().is_some_and(|e| e.get() != Epochs::default());
+    let found = epochs.as_ref().map(EpochFile::get).unwrap_or_default();
+    let nothing = Epochs { nonvoting: found.nonvoting, ..Epochs::default() };
+    let promised = found != nothing && !(found.nonvoting && anew == Anew::IfNonvoting);
     if inventory.has_log() || promised {
-        let through = inventory.used.last().map(|u| u.header.from().zxid);
+        let behind = inventory.used.last().map(|u| u.header.from().zxid);
+        let through = behind.max(inventory.snapshot.map(|s| s.name.zxid));
         return Err(Corruption {
             path: files.path(Mark::FILE),
             offset: 0,
@@ -124,17 +150,22 @@ fn create(
     }
     refuse_foreign(files, &inventory)?;
     // The epochs first: a directory with marks and without epochs has lost them.
+    let nonvoting = found.nonvoting || options.begin_nonvoting;
     let epochs = match epochs {
         Some(mut epochs) => {
             epochs.repair(files.volume())?;
+            epochs.set(files.volume(), Epochs { nonvoting, ..found })?;
             epochs
         }
-        None => EpochFile::create(files, next_id(&mut { options.seed }, 0), Epochs::default())?,
+        None => {
+            let begun = Epochs { nonvoting, ..Epochs::default() };
+            EpochFile::create(files, next_id(&mut { options.seed }, 0), begun)?
+        }
     };
     let database = epochs.database();
     let slots = Slots::create(files, database, Mark::new(1, Point::default(), Point::default()))?;
     let report = RecoveryReport {
-        created: true,
+        created: found == nothing && !files.iter().any(|(file, _)| file.starts_with(aside::PREFIX)),
         database,
         generation: 1,
         segments: 0,
@@ -143,6 +174,7 @@ fn create(
         torn: None,
         ignored: inventory.ignored.clone(),
         epochs_lost: false,
+        set_aside: None,
     };
     Ok(Recovered {
         generation: 1,
@@ -150,6 +182,7 @@ fn create(
         offset: 0,
         tip: Point::default(),
         purged: Point::default(),
+        snapshot: None,
         slots,
         epochs,
         stock: stock(&inventory, &[], options),

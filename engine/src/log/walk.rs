@@ -45,6 +45,8 @@ pub(super) struct Walk<'a> {
     mark: Mark,
     /// Whether the batch that the mark names is part of the log, not cut off since.
     mark_is_live: bool,
+    /// The log begins here at the latest: what was purged, or the end of the snapshot.
+    pub start: Point,
     pub owed: Owed,
     pub tip: Point,
     pub segments: Vec<Segment>,
@@ -70,7 +72,10 @@ impl<'a> Walk<'a> {
     pub fn new(files: &'a Files<'a>, inventory: &'a Inventory, mark: Mark) -> Result<Walk<'a>, LogError> {
         let generation = inventory.generation(&mark);
         let cut = inventory.limit(mark.generation);
-        let mark_is_live = cut.is_none_or(|cut| mark.durable().seq <= cut.seq);
+        // A mark from before the snapshot says nothing of the log behind it.
+        let is_older = mark.generation < inventory.oldest();
+        let mark_is_live = !is_older && cut.is_none_or(|cut| mark.durable().seq <= cut.seq);
+        let start = inventory.snapshot_end().filter(|_| is_older).unwrap_or(mark.purged());
         let mut walk = Walk {
             files,
             inventory,
@@ -78,8 +83,9 @@ impl<'a> Walk<'a> {
             generation,
             mark,
             mark_is_live,
+            start,
             owed: Owed { seq: 0, evidence: Evidence::Mark },
-            tip: mark.purged(),
+            tip: start,
             segments: Vec::new(),
             records: 0,
         };
@@ -107,14 +113,23 @@ impl<'a> Walk<'a> {
             let damage = Damage::MissingGeneration { generation: mark.generation };
             return Err(walk.corrupt_directory(damage, Some(mark.durable().zxid)));
         }
+        if let Some(orphan) = inventory.orphan() {
+            walk.owed.evidence = Evidence::Segment { path: files.path(&orphan.name.to_string()) };
+            walk.tip = Point::default();
+            let zxid = orphan.header.from().zxid;
+            return Err(walk.corrupt_directory(Damage::MissingSnapshot { zxid }, Some(zxid)));
+        }
         Ok(walk)
     }
 
     /// Goes through the live segments. The first one that is needed is the last that begins at or before what was
     /// purged: older ones may be there or not.
     pub fn run(&mut self, replay: &mut Replay<'_>) -> Result<End, LogError> {
-        let purged = self.mark.purged();
-        let first = self.live.iter().rposition(|u| u.header.from().seq <= purged.seq);
+        if self.live.is_empty() && self.inventory.snapshot.is_some() {
+            // Published, and its log not yet begun: nobody was told of anything behind it.
+            return Ok(End { offset: 0, torn: None });
+        }
+        let first = self.live.iter().rposition(|u| u.header.from().seq <= self.start.seq);
         let Some(mut i) = first else {
             return self.run_headless();
         };

@@ -159,7 +159,7 @@ impl Log {
     fn roll<D: Disk + ?Sized>(&mut self, disk: &mut D) -> Result<bool, LogError> {
         let Some(name) = self.stock.take() else { return Ok(false) };
         let before = self.segments.last().map_or(0, |s| s.name.number);
-        let header = self.segment_header(name).continuing(self.sealed, before, self.flushed.seq);
+        let header = self.segment_header(name, self.sealed, before, self.flushed.seq);
         let mut block = AlignedBuf::zeroed(BLOCK);
         header.write(&mut block);
         self.stale_files.extend(self.file.take());
@@ -170,8 +170,19 @@ impl Log {
         Ok(true)
     }
 
-    pub(super) fn segment_header(&self, name: SegmentName) -> SegmentHeader {
-        SegmentHeader::new(self.database, name, self.options.segment_bytes, self.generation)
+    /// The header of a segment that continues `from`, which lies in segment `before`.
+    pub(super) fn segment_header(
+        &self,
+        name: SegmentName,
+        from: Point,
+        before: u64,
+        durable_seq: u64,
+    ) -> SegmentHeader {
+        let header = SegmentHeader::new(self.database, name, self.options.segment_bytes, self.generation);
+        match &self.snapshot {
+            Some(snapshot) if Point::behind(snapshot) == from => header.continuing_snapshot(from),
+            _ => header.continuing(from, before, durable_seq),
+        }
     }
 
     pub(super) fn fresh_segment(&self, name: SegmentName, from: Point) -> Segment {

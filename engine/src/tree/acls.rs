@@ -110,6 +110,20 @@ impl Acls {
         }
     }
 
+    /// One more reference to a list in use.
+    pub(super) fn share(&mut self, AclId(id): AclId) {
+        if id != AclId::OPEN.0 {
+            self.entries[id as usize].references += 1;
+        }
+    }
+
+    /// The lists in use, without the open one.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (AclId, &[u8])> {
+        let in_use = |(_, entry): &(u32, &Entry)| entry.references > 0;
+        let all = (0..).zip(&self.entries).skip(1);
+        all.filter(in_use).map(|(id, entry)| (AclId(id), &*entry.encoded))
+    }
+
     pub(super) fn list(&self, AclId(id): AclId) -> &Arc<[Acl]> {
         &self.entries[id as usize].list
     }

@@ -40,17 +40,26 @@ impl Tree {
         }
         let result = self.apply_record(header, txn, events);
         self.last_zxid = self.last_zxid.max(header.zxid);
-        self.digest_history.record(header.zxid, self.digest);
-        Applied { result, digest: self.compare(digest) }
+        let digest = self.compare(digest);
+        if !self.converging {
+            self.digest_history.record(header.zxid, self.digest);
+        }
+        Applied { result, digest }
     }
 
     fn compare(&mut self, digest: Option<TxnDigest>) -> DigestCheck {
         match digest {
             Some(TxnDigest { version: TxnDigest::VERSION, tree: expected }) if expected != self.digest => {
+                if self.converging {
+                    return DigestCheck::Absent;
+                }
                 self.digest_mismatches += 1;
                 DigestCheck::Mismatch { expected, actual: self.digest }
             }
-            Some(TxnDigest { version: TxnDigest::VERSION, .. }) => DigestCheck::Match,
+            Some(TxnDigest { version: TxnDigest::VERSION, .. }) => {
+                self.converging = false;
+                DigestCheck::Match
+            }
             _ => DigestCheck::Absent,
         }
     }
@@ -273,7 +282,7 @@ impl Tree {
 
 /// Splits a path into the parent's (the root's is `""`, not `"/"`, which would give every node a second path) and
 /// the name. `None` for the root and for what no node can be called.
-fn split(path: &str) -> Option<(&str, &str)> {
+pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     let (parent, name) = path.rsplit_once('/')?;
     let parent_is_path = parent.is_empty() || (parent.starts_with('/') && parent != "/");
     (parent_is_path && !name.is_empty()).then_some((parent, name))

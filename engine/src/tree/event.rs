@@ -59,7 +59,7 @@ pub enum OpResult {
 /// How the digest that a transaction carries compares with ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DigestCheck {
-    /// It carries none, or one of another definition.
+    /// It carries none, or one of another definition, or the tree is [converging](super::Tree::is_converging).
     Absent,
     /// They are equal.
     Match,

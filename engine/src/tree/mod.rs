@@ -22,15 +22,17 @@ mod nodes;
 mod owned;
 mod quota;
 mod record;
+mod restore;
 mod slab;
 mod stat;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use event::{Applied, DigestCheck, EventKind, OpResult, TreeEvent};
 pub use kind::NodeKind;
 pub use node::Node;
-pub use quota::{Quota, StatsTrack};
+pub use quota::{Quota, StatsTrack, is_quota_statistics};
+pub use restore::{RestoreError, Restoring};
 pub use stat::{Stat, StatPersisted};
 
 use crate::id::Zxid;
@@ -66,6 +68,8 @@ pub struct Tree {
     digest: u64,
     digest_history: digest::History,
     digest_mismatches: u64,
+    /// Whether digests are not compared yet, see [`Tree::is_converging`].
+    converging: bool,
     last_zxid: Zxid,
     multi_results: Vec<OpResult>,
 }
@@ -77,7 +81,16 @@ impl Tree {
     /// `seed` keys the hashes of the lookup tables, against names that are chosen to collide; nothing that can be
     /// seen from outside depends on it.
     pub fn new(seed: u64) -> Tree {
-        let mut tree = Tree {
+        let mut tree = Tree::bare(seed);
+        let root = nodes::Spot { parent: slab::NIL, name: "", path: "", hash: 0 };
+        tree.root = tree.insert_node(root, Some(b""), AclId::OPEN, &StatPersisted::default());
+        tree.add_built_in();
+        tree
+    }
+
+    /// A tree without any node, not even the root.
+    fn bare(seed: u64) -> Tree {
+        Tree {
             nodes: slab::Slab::new(),
             sides: slab::Slab::new(),
             blocks: blocks::Blocks::new(),
@@ -91,29 +104,31 @@ impl Tree {
             digest: 0,
             digest_history: digest::History::default(),
             digest_mismatches: 0,
+            converging: false,
             last_zxid: Zxid::ZERO,
             multi_results: Vec::new(),
-        };
-        let read_only = [Acl::world(Acl::READ)];
-        let mut encoded = Vec::new();
-        let read_only = AclList::encode(&read_only, &mut encoded);
+        }
+    }
+
+    /// Adds those of the [`BUILT_IN`] nodes below the root that are not there.
+    fn add_built_in(&mut self) {
         let fresh = StatPersisted::default();
-        let (open, empty) = (AclId::OPEN, Some(&b""[..]));
-        let built_in = |tree: &Tree, parent, name, path| nodes::Spot {
-            parent,
-            name,
-            path,
-            hash: tree.index.hash(parent, str::as_bytes(name)),
-        };
-        tree.root = tree.insert_node(built_in(&tree, slab::NIL, "", ""), empty, open, &fresh);
-        let system = built_in(&tree, tree.root, "zookeeper", "/zookeeper");
-        let system = tree.insert_node(system, empty, open, &fresh);
-        let quota = built_in(&tree, system, "quota", "/zookeeper/quota");
-        tree.quota_root = tree.insert_node(quota, empty, open, &fresh);
-        let config = built_in(&tree, system, "config", "/zookeeper/config");
-        let acl = tree.acls.intern(read_only);
-        tree.insert_node(config, empty, acl, &StatPersisted { aversion: -1, ..fresh });
-        tree
+        let system = self.add_if_missing(self.root, "/zookeeper", AclList::NULL, &fresh);
+        self.quota_root = self.add_if_missing(system, "/zookeeper/quota", AclList::NULL, &fresh);
+        let mut encoded = Vec::new();
+        let read_only = AclList::encode(&[Acl::world(Acl::READ)], &mut encoded);
+        let config = StatPersisted { aversion: -1, ..fresh };
+        self.add_if_missing(system, "/zookeeper/config", read_only, &config);
+    }
+
+    fn add_if_missing(&mut self, parent: u32, path: &str, acl: AclList<'_>, stat: &StatPersisted) -> u32 {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let hash = self.index.hash(parent, name.as_bytes());
+        if let Some(id) = self.child_with_hash(parent, name.as_bytes(), hash) {
+            return id;
+        }
+        let acl = self.acls.intern(acl);
+        self.insert_node(nodes::Spot { parent, name, path, hash }, Some(b""), acl, stat)
     }
 
     /// The node at a path; `""` and `"/"` are the root. A path that is not well-formed is not found.
@@ -146,6 +161,11 @@ impl Tree {
         self.acls.list(id)
     }
 
+    /// Every list in use but the null one, as encoded bytes, in no particular order.
+    pub fn acls(&self) -> impl Iterator<Item = (AclId, &[u8])> {
+        self.acls.iter()
+    }
+
     /// Distinct ACLs in use.
     pub fn acl_count(&self) -> usize {
         self.acls.len()
@@ -176,6 +196,18 @@ impl Tree {
     /// Transactions whose digest was not ours.
     pub fn digest_mismatches(&self) -> u64 {
         self.digest_mismatches
+    }
+
+    /// Whether the tree was restored from a stream that was written while its leader's tree changed. It may contain a
+    /// part of later transactions until these are applied, so digests say nothing yet: a difference is not counted.
+    /// This ends with the first digest that is equal, or with [`Tree::converged`].
+    pub fn is_converging(&self) -> bool {
+        self.converging
+    }
+
+    /// All transactions that the stream can contain a part of are applied: from now on digests must be equal.
+    pub fn converged(&mut self) {
+        self.converging = false;
     }
 
     /// The digests after every 128th transaction, at most the latest 1024, oldest first.

@@ -97,6 +97,11 @@ pub(super) fn is_quota_parent(parent_path: &str) -> bool {
     parent_path.strip_prefix(ROOT).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// Whether the data of the node at `path` are counts, which each server keeps for itself.
+pub fn is_quota_statistics(path: &str) -> bool {
+    path.strip_suffix(STATS).and_then(|rest| rest.strip_suffix('/')).is_some_and(is_quota_parent)
+}
+
 impl Tree {
     /// The deepest quota that covers `path`. `/` itself can have none.
     pub fn quota_of(&self, path: &str) -> Option<Quota> {
@@ -149,6 +154,21 @@ impl Tree {
             }
         }
         self.store_data(stats, Some(StatsTrack::new(nodes, bytes).text().as_bytes()));
+    }
+
+    /// Counts anew what all statistics nodes hold: no snapshot says it.
+    pub(super) fn recount_quotas(&mut self) {
+        let mut path = String::new();
+        let mut at = self.quota_root;
+        while at != NIL {
+            if let Some(stats) = self.child_of(at, STATS.as_bytes()) {
+                self.path_of(NodeId(at), &mut path);
+                if is_quota_parent(&path) {
+                    self.recount_quota(&path, stats);
+                }
+            }
+            at = self.next_in_subtree(at, self.quota_root);
+        }
     }
 
     /// The node after `at` in a walk over the subtree of `top`, parents first; [`NIL`] at the end.

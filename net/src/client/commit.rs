@@ -7,38 +7,22 @@ use ringkeeper_engine::txn::{Multi, Txn, TxnError, decode, kind};
 
 use super::acl::{self, perm};
 use super::flight::{Awaits, InFlight, Request};
-use super::learner::LeaderFault;
 use super::watch::Change;
 use super::{Now, Outbox, Role, Service};
 use crate::admin::{Counter, Observed};
 use crate::wire::reply::{self, EventType};
 use crate::wire::{Code, op};
 
-/// Why a committed transaction is not the end of it.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// It is not applied: it does not decode.
-    #[error(transparent)]
-    Txn(#[from] TxnError),
-    /// It is applied, and shows that the leader must be left.
-    #[error(transparent)]
-    Leader(#[from] LeaderFault),
-}
-
 impl Service {
     /// Applies transaction `zxid`, which is committed and comes right behind the one before. `payload` is what was
     /// proposed.
-    ///
-    /// # Errors
-    /// When the payload is no transaction, or when a leader has settled our requests out of order; then the
-    /// transaction is applied all the same.
     pub fn committed(
         &mut self,
         now: Now,
         zxid: Zxid,
         payload: &[u8],
         out: &mut impl Outbox,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), TxnError> {
         let (header, txn, digest) = decode(payload)?;
         debug_assert_eq!(header.zxid, zxid);
         let Service { tree, watches, conns, options, event, counters, metrics, .. } = self;
@@ -89,18 +73,14 @@ impl Service {
             self.metrics.record(Observed::PropagationLatency, age_ms.saturating_mul(1000));
         }
         self.pending.applied(zxid);
-        let settled = if self.role == Role::Learner {
+        let flight = if self.role == Role::Learner {
             self.settle(&header, &txn)
         } else if self.flights.head().is_some_and(|head| head.awaits == Awaits::Commit(zxid)) {
-            Ok(self.flights.pop())
+            self.flights.pop()
         } else {
-            Ok(None)
+            None
         };
         assert!(zxid < self.proposed || self.pending.is_empty(), "changes are left without a proposal");
-        let (flight, fault) = match settled {
-            Ok(flight) => (flight, None),
-            Err(fault) => (None, Some(fault)),
-        };
         let asked = flight.and_then(|InFlight { conn, request, bytes, .. }| {
             let (at, key) = conn?;
             (self.conns.find(key) == Some(at)).then_some((at, key, request, bytes))
@@ -131,10 +111,7 @@ impl Service {
             self.serve_held(now, at, key, out);
         }
         self.serve_resumes(now, out);
-        match fault {
-            Some(fault) => Err(fault.into()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Serves connections that waited for the last writes of the session they took over.

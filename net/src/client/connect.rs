@@ -46,7 +46,7 @@ impl Service {
             (Role::Away, _) => self.close_conn(at, out),
             (_, SessionId::NONE) => self.open_session(now, at, timeout_ms, bytes.len(), out, log),
             (_, session) if !password::matches(session, request.password) => self.deny_session(at, out),
-            (Role::Learner, session) => self.ask_to_resume(now, at, session, timeout_ms, log),
+            (Role::Learner, session) => self.ask_to_resume(now, at, session, timeout_ms, out, log),
             (_, session) => self.resume_session(now, at, session, timeout_ms, out),
         }
     }

@@ -3,13 +3,13 @@
 //! Only who decides for all lets sessions expire (quorum reference 5.8): at a learner none is ever due.
 
 use super::conn::Phase;
-use super::{Admission, Now, Outbox, Proposer, Service};
+use super::{Admission, Now, Outbox, Proposer, Service, Upstream};
 use crate::admin::Counter;
 
 impl Service {
     /// Does what time demands: ends sessions that are due, a bounded number per call, and closes connections that
     /// did not shake hands. To be called when [`Service::next_deadline`] has come.
-    pub fn tick(&mut self, now: Now, out: &mut impl Outbox, log: &mut impl Proposer) {
+    pub fn tick(&mut self, now: Now, out: &mut impl Outbox, log: &mut (impl Proposer + Upstream)) {
         while let Some(&(deadline, key)) = self.handshakes.front() {
             let fresh = self.conns.find(key).filter(|&at| self.conns.get(at).phase == Phase::Fresh);
             match fresh {
@@ -22,6 +22,7 @@ impl Service {
             }
             self.handshakes.pop_front();
         }
+        self.probe(now, log);
         if self.admission == Admission::Closed || !self.can_propose() {
             return;
         }
@@ -51,6 +52,6 @@ impl Service {
             _ if !self.orphans.is_empty() => Some(0),
             _ => self.sessions.next_deadline(),
         };
-        [handshake, sessions].into_iter().flatten().min()
+        [self.doubt.map(|_| 0), handshake, sessions].into_iter().flatten().min()
     }
 }

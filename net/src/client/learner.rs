@@ -2,14 +2,15 @@
 //! the transactions of everybody.
 //!
 //! The leader answers in the order of asking, so only the head of the queue is compared with what commits (quorum
-//! reference 5.6). A leader that breaks the order would let clients wait for ever; it is left instead.
+//! reference 5.6). A leader that breaks the order would let clients wait for ever; it shows at the next answer to a
+//! sync, and it is left instead.
 //!
 //! A session is resumed by two questions: REVALIDATE, whether it lives, and a sync behind it. From the first answer on
 //! no other server can write for the session, and by the second everything is applied here that it wrote before.
 //! So a client that moves sees what it did, and the outcome of a request that it sent elsewhere cannot be taken for
 //! that of a new one with the same number.
 
-use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::id::SessionId;
 use ringkeeper_engine::jute::put_ustring;
 use ringkeeper_engine::txn::{Txn, TxnHeader, kind};
 
@@ -22,19 +23,7 @@ use crate::wire::{Code, op};
 /// The leader does what no leader may do: it must be left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaderFault {
-    /// It committed a request of ours before older ones.
-    #[error(
-        "transaction {zxid} settles request {cxid} of session {session}, before older requests of this server"
-    )]
-    OutOfOrder {
-        /// The transaction.
-        zxid: Zxid,
-        /// Whose request it settles.
-        session: SessionId,
-        /// Which.
-        cxid: i32,
-    },
-    /// It answered a sync before older requests of ours.
+    /// It answered a sync, and an older request of ours has no outcome.
     #[error("a SYNC came before the outcome of request {cxid}, which was sent to the leader earlier")]
     EarlySync {
         /// The oldest request that is not settled.
@@ -99,15 +88,19 @@ impl Service {
         at: u32,
         session: SessionId,
         timeout_ms: u32,
+        out: &mut impl Outbox,
         log: &mut impl Upstream,
     ) {
+        // The question makes this server the session's owner again, also for connections that its client has given up.
+        if let Some(slot) = self.sessions.find(session) {
+            self.take_over(slot, out);
+            self.sessions.get_mut(slot).conn = Some(self.conns.get(at).key);
+        }
         let conn = self.conns.get_mut(at);
         conn.phase = Phase::Resuming { granted: None };
         self.revalidations.push_back((session, timeout_ms, conn.key));
         log.revalidate(session, timeout_ms.cast_signed());
-        let mut path = Vec::new();
-        put_ustring(&mut path, "/");
-        log.forward(session, 0, op::SYNC, &path, &conn.identities);
+        log.forward(session, 0, op::SYNC, &any_path(), &conn.identities);
         let request = Request { xid: 0, op: op::SYNC, received_us: now.mono_us };
         self.flights.push(InFlight::new(Awaits::Sync, Some((at, conn.key)), request, 0));
     }
@@ -125,7 +118,9 @@ impl Service {
         self.metrics.add(Counter::ConnectionsRevalidated, 1);
         // The leader may know it from a transaction that is not committed. Then ours is the same, a little later.
         let slot = self.sessions.insert(session, timeout_ms);
-        self.take_over(slot, out);
+        if self.sessions.get(slot).conn != Some(key) {
+            self.take_over(slot, out);
+        }
         let it = self.sessions.get_mut(slot);
         it.conn = Some(key);
         it.timeout_ms = timeout_ms;
@@ -202,34 +197,43 @@ impl Service {
     }
 
     /// The oldest request of this server, if this transaction settles it.
-    pub(super) fn settle(
-        &mut self,
-        header: &TxnHeader,
-        txn: &Txn<'_>,
-    ) -> Result<Option<InFlight>, LeaderFault> {
-        let Some(head) = self.flights.head() else { return Ok(None) };
-        if is_outcome(header, head) {
-            return Ok(self.flights.pop());
+    pub(super) fn settle(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Option<InFlight> {
+        if is_outcome(header, self.flights.head()?) {
+            return self.flights.pop();
         }
-        // Almost always the request of another server. Ours only if its session has asked here, on a connection that
-        // is still there: clients that move may begin to count anew. And if it is refused because the session has
-        // moved, then its client has moved here.
+        // Almost always the request of another server. If its session has asked here, on a connection that is still
+        // there, then either the leader has broken the order, or the client has turned to another server and counts
+        // anew there: the answer to a sync will tell. What is refused because the session has moved is from there.
         let moved = matches!(txn, Txn::Error { err } if *err == Code::SessionMoved.raw());
         let asked_here = |slot| self.sessions.get(slot).last_write > self.flights.settled();
         if !moved
             && self.sessions.find(header.client_id).is_some_and(asked_here)
             && self.flights.iter().any(|later| is_outcome(header, later) && self.is_awaited(later))
         {
-            let TxnHeader { zxid, client_id: session, cxid, .. } = *header;
-            return Err(LeaderFault::OutOfOrder { zxid, session, cxid });
+            self.doubt = Some(header.client_id);
         }
-        Ok(None)
+        None
+    }
+
+    /// If it looks as if the leader had broken the order, makes it show by a sync.
+    pub(super) fn probe(&mut self, now: Now, log: &mut impl Upstream) {
+        let Some(session) = self.doubt.take() else { return };
+        log.forward(session, 0, op::SYNC, &any_path(), &[]);
+        let request = Request { xid: 0, op: op::SYNC, received_us: now.mono_us };
+        self.flights.push(InFlight::new(Awaits::Sync, None, request, 0));
     }
 
     /// Whether the connection that asked is still there.
     fn is_awaited(&self, flight: &InFlight) -> bool {
         flight.conn.is_some_and(|(at, key)| self.conns.find(key) == Some(at))
     }
+}
+
+/// The body of a sync; which path it names means nothing.
+fn any_path() -> Vec<u8> {
+    let mut body = Vec::new();
+    put_ustring(&mut body, "/");
+    body
 }
 
 /// Whether a transaction is what became of a request.

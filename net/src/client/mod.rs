@@ -55,7 +55,6 @@ use std::net::SocketAddr;
 use ringkeeper_engine::id::{SessionId, Zxid};
 
 pub use auth::{AuthOptions, Identity, digest_id};
-pub use commit::CommitError;
 pub use leader::{CannotPropose, Forwarded};
 pub use learner::LeaderFault;
 pub use options::Options;

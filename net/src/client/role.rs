@@ -101,6 +101,7 @@ impl Service {
         self.flights.forget();
         self.resumes.clear();
         self.revalidations.clear();
+        self.doubt = None;
         self.touched = Default::default();
         self.orphans.clear();
         self.sessions.rest();

@@ -63,6 +63,8 @@ pub struct Service {
     pub(super) role: Role,
     /// What was asked by REVALIDATE, in this order: session, timeout in milliseconds, and who wants to resume it.
     pub(super) revalidations: VecDeque<(SessionId, u32, ConnKey)>,
+    /// A session for which the leader seems to have settled requests out of order.
+    pub(super) doubt: Option<SessionId>,
     /// Sessions of which the leader will be told.
     pub(super) touched: Touched,
     /// The identities that came with a learner's request, kept to be used again.
@@ -120,6 +122,7 @@ impl Service {
             resumes: Vec::new(),
             role: Role::Alone,
             revalidations: VecDeque::new(),
+            doubt: None,
             touched: Touched::default(),
             asker: Vec::new(),
             handshakes: VecDeque::new(),

@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub to_leader: bool,
     /// How the learner is being synchronised, for the log file.
     pub sync: Synchronisation,
+    /// It is being synchronised: what it takes is a sign of life, because it cannot give another one.
+    pub syncing: bool,
     /// Syncs of the learner's clients, each to be answered right behind the commit of a transaction.
     syncs: VecDeque<Zxid>,
 }
@@ -121,6 +123,7 @@ impl Links {
             learner: None,
             to_leader,
             sync: Synchronisation::default(),
+            syncing: false,
             syncs: VecDeque::new(),
         };
         self.map.insert(link, connection);

@@ -158,6 +158,8 @@ struct Ensemble {
     requests: Vec<Request>,
     /// What is still to be told to the core.
     events: VecDeque<Event>,
+    /// Connections over which a synchronisation got on since the core was told last.
+    flowing: Vec<Link>,
     /// Kept so that it needs no memory anew.
     actions: Vec<Action>,
     config_text: String,
@@ -169,6 +171,15 @@ struct Ensemble {
     /// How we were synchronised last.
     taken: links::Synchronisation,
     counts: status::Counts,
+}
+
+impl Ensemble {
+    /// Bytes of a synchronisation get through.
+    fn flows(&mut self, link: Link) {
+        if !self.flowing.contains(&link) {
+            self.flowing.push(link);
+        }
+    }
 }
 
 impl Member {
@@ -211,6 +222,7 @@ impl Member {
             job: None,
             requests: Vec::new(),
             events: VecDeque::new(),
+            flowing: Vec::new(),
             actions: Vec::new(),
             config_text,
             snapshot_size_factor,
@@ -292,7 +304,12 @@ impl Member {
     pub fn next_chunk(&mut self, link: Link) -> Option<Chunk> {
         let ensemble = self.ensemble.as_mut()?;
         match ensemble.links.next_chunk(link, &self.ledger.log, &*self.volume) {
-            Ok(chunk) => chunk,
+            Ok(chunk) => {
+                if chunk.is_some() && ensemble.links.get(link).is_some_and(|c| c.syncing) {
+                    ensemble.flows(link);
+                }
+                chunk
+            }
             Err(error) => {
                 self.failed.get_or_insert(error.into());
                 None
@@ -338,6 +355,9 @@ impl Member {
             }
         }
         self.try_job(out);
+        while let Some(link) = self.ensemble.as_mut().and_then(|e| e.flowing.pop()) {
+            self.drive(Event::Flowing(link), None, out);
+        }
         self.service.resume_held(self.now, out);
         if self.ensemble.as_ref().is_some_and(|e| e.zab.deadline().is_some_and(|at| at <= self.now.mono_ms)) {
             self.drive(Event::Tick, None, out);

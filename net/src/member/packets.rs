@@ -117,7 +117,12 @@ impl Member {
         }
         let Some(said) = from_leader(packet)? else { return Ok(()) };
         self.note_synchronisation(&said);
-        self.drive(Event::Leader(link, said), packet.data, out);
+        // The transaction of a new configuration stands behind the number of who leads then.
+        let payload = match said {
+            FromLeader::InformAndActivate(..) => packet.data.and_then(|data| data.get(8..)),
+            _ => packet.data,
+        };
+        self.drive(Event::Leader(link, said), payload, out);
         self.fault.take().map_or(Ok(()), |fault| Err(fault.into()))
     }
 

@@ -7,7 +7,7 @@
 
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::log::LogError;
-use ringkeeper_engine::snapshot::{self, Loader};
+use ringkeeper_engine::snapshot::{self, Limits, Loader};
 use ringkeeper_engine::store;
 use ringkeeper_engine::tree::Tree;
 
@@ -43,7 +43,7 @@ impl Job {
 impl Member {
     pub(super) fn receive_job(&self, link: Link, zxid: Zxid) -> Job {
         tracing::info!(%zxid, "receiving a snapshot");
-        Job::Receive { link, loader: Box::new(Loader::new(zxid, self.tree_seed)) }
+        Job::Receive { link, loader: Box::new(Loader::new(zxid, self.tree_seed, Limits::default())) }
     }
 
     pub(super) fn begin_job(&mut self, job: Job) -> Result<(), Fatal> {
@@ -68,6 +68,8 @@ impl Member {
             }
             Ok(fed) => {
                 decoder.consume(fed.used);
+                ensemble.flowing.retain(|other| *other != link);
+                ensemble.flowing.push(link);
                 if !fed.done {
                     return false;
                 }

@@ -24,6 +24,8 @@ use crate::wire::election::{FrameError, Hello, Notification, frame};
 const CALL_BACK_MS: u64 = 200;
 /// An attempt older than this is begun anew when the member shows that it is there.
 const STALE_MS: u64 = 100;
+/// What was told so shortly before the member ended the connection was perhaps never read, and is told again.
+const UNREAD_MS: u64 = 1000;
 
 /// All that concerns the election port.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ struct Wire {
     greet: bool,
     /// A frame is in the ring.
     sending: bool,
+    /// When the last frame was handed to the ring, in milliseconds.
+    told_at: Option<u64>,
 }
 
 impl Member {
@@ -79,14 +83,15 @@ impl Member {
         if self.unsent.is_none() {
             self.unsent = self.told.clone();
         }
-        self.wire = Some(Wire { socket, partial: Vec::new(), fresh: true, greet, sending: false });
+        self.wire =
+            Some(Wire { socket, partial: Vec::new(), fresh: true, greet, sending: false, told_at: None });
     }
 
     /// The connection ends, if there is one. What it may not have delivered is told again over the next.
-    fn part(&mut self, sockets: &mut Sockets, broken: bool) {
+    fn part(&mut self, sockets: &mut Sockets, undelivered: bool) {
         if let Some(wire) = self.wire.take() {
             sockets.close(wire.socket);
-            if (wire.sending || broken) && self.unsent.is_none() {
+            if (wire.sending || undelivered) && self.unsent.is_none() {
                 self.unsent = self.told.clone();
             }
         }
@@ -240,10 +245,18 @@ impl Election {
     }
 
     /// The connection of a member has ended, or broke.
-    pub fn gone(&mut self, from: Sid, socket: SocketId, result: &io::Result<()>, sockets: &mut Sockets) {
-        if let Some(member) = self.members.get_mut(&from).filter(|member| member.owns(socket)) {
-            member.part(sockets, result.is_err());
-        }
+    pub fn gone(
+        &mut self,
+        from: Sid,
+        socket: SocketId,
+        result: &io::Result<()>,
+        sockets: &mut Sockets,
+        now_ms: u64,
+    ) {
+        let Some(member) = self.members.get_mut(&from).filter(|member| member.owns(socket)) else { return };
+        let told_at = member.wire.as_ref().and_then(|wire| wire.told_at);
+        let unread = told_at.is_some_and(|at| at + UNREAD_MS > now_ms);
+        member.part(sockets, result.is_err() || unread);
     }
 
     /// A frame has left the ring.
@@ -320,7 +333,7 @@ impl Election {
             if !wire.sending
                 && let Some(frame) = member.unsent.take()
             {
-                wire.sending = true;
+                (wire.sending, wire.told_at) = (true, Some(now_ms));
                 ring.send_shared(wire.socket, frame.clone(), 0);
                 member.told = Some(frame);
             }

@@ -280,7 +280,7 @@ impl Peers {
                 let Some(role) = sockets.role(socket) else { return false };
                 match role {
                     Role::Stranger => election.stranger_gone(socket, sockets),
-                    Role::Member(from) => election.gone(from, socket, result, sockets),
+                    Role::Member(from) => election.gone(from, socket, result, sockets, now_ms),
                     Role::Link(link) => quorum.gone(link, sockets, handler),
                     Role::DialMember(_) | Role::DialLeader | Role::Ended => {}
                 }

@@ -27,8 +27,8 @@ impl Zab {
             Role::Following(role) => {
                 assert!(role.acked <= core.marks.durable, "AckDurable: {role:?}");
                 assert!(!role.served() || core.marks.committed == role.committed, "CommitOrder: {role:?}");
-                let promised = !role.adopted() || epochs.current == role.epoch;
-                assert!(promised, "Promise: {epochs:?} in {role:?}");
+                assert!(!role.accepted() || epochs.accepted == role.epoch, "Promise: {epochs:?} in {role:?}");
+                assert!(!role.adopted() || epochs.current == role.epoch, "Promise: {epochs:?} in {role:?}");
             }
             Role::Leading(role) => check_leading(core, role),
         }
@@ -42,6 +42,9 @@ fn ends_in_current(core: &Core) -> bool {
 
 fn check_leading(core: &Core, role: &Leading) {
     let epochs = core.epochs.get();
+    if role.phase >= Phase::Electing {
+        assert!(epochs.accepted == role.epoch, "Promise: {epochs:?}");
+    }
     if role.phase >= Phase::Synchronizing {
         assert!(epochs.current == role.epoch && epochs.accepted == role.epoch, "Leadership: {epochs:?}");
     }

@@ -94,6 +94,11 @@ impl Following {
         following
     }
 
+    /// Whether the epoch was accepted.
+    pub fn accepted(&self) -> bool {
+        !matches!(self.phase, Phase::Connecting | Phase::Introduced | Phase::Promising)
+    }
+
     /// Whether NEWLEADER was acknowledged.
     pub fn adopted(&self) -> bool {
         matches!(self.phase, Phase::Synced | Phase::Serving)
@@ -287,11 +292,9 @@ impl Following {
     fn promised(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {
         let Some(link) = self.link else { return Next::Stay };
         match self.phase {
-            Phase::Promising if core.epochs.get().accepted == self.epoch => {
-                self.accept(core, link, Some(core.epochs.get().current), out)
-            }
+            Phase::Promising => self.accept(core, link, Some(core.epochs.get().current), out),
             Phase::Doubting(zxid) => self.receive(core, link, zxid, out),
-            Phase::Adopting if core.epochs.get().current == self.epoch => {
+            Phase::Adopting => {
                 self.phase = Phase::Synced;
                 self.heard(core);
                 out.push(Action::AckNewLeader { link, history: core.durable, epochs: core.epochs });

@@ -248,7 +248,7 @@ impl Leading {
 
     fn promised(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {
         match self.phase {
-            Phase::Promising if core.epochs.get().accepted == self.epoch => {
+            Phase::Promising => {
                 self.phase = Phase::Electing;
                 self.phase_begins(core);
                 for link in self.links() {
@@ -257,7 +257,7 @@ impl Leading {
                 self.try_adopt(core, out);
                 Next::Stay
             }
-            Phase::Adopting if core.epochs.get().current == self.epoch => {
+            Phase::Adopting => {
                 self.phase = Phase::Synchronizing;
                 self.phase_begins(core);
                 for link in self.links() {

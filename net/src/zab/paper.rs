@@ -169,6 +169,47 @@ fn three_empty_members_of_a_new_ensemble_elect() {
 }
 
 #[test]
+fn empty_members_started_one_after_the_other_elect_soon_after_the_last_one() {
+    seeds(6100..6160, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        world.pauses = (200, 60_000, 200);
+        for sid in world.sids() {
+            wipe(&mut world, sid);
+        }
+        for sid in [Sid(101), Sid(1), Sid(2)] {
+            world.start(sid);
+            for _ in 0..5000 {
+                world.step();
+            }
+            assert_eq!(world.leader(), None, "not before all have shown themselves");
+        }
+        let start = world.now;
+        world.start(Sid(3));
+        until(&mut world, "a leader", |world| world.leader().is_some());
+        assert!(world.now - start < 1000, "took {} ms", world.now - start);
+    });
+}
+
+#[test]
+fn a_dead_leader_is_replaced_without_a_pause() {
+    let mut took = Vec::new();
+    seeds(6200..6260, |seed| {
+        let mut world = World::new(seed, 3 + 2 * (seed as i64 % 2), 0);
+        world.pauses = (200, 60_000, 200);
+        world.start_all();
+        until(&mut world, "service", |world| world.members.values().all(|member| member.serving));
+        let leader = world.leader().unwrap();
+        let start = world.now;
+        world.crash(leader);
+        until(&mut world, "another leader", |world| world.leader().is_some());
+        took.push(world.now - start);
+    });
+    took.sort_unstable();
+    // Somebody who hears late of the death may cost one pause, as a rule nobody does.
+    assert!(took[30] < 150 && took[59] < 500, "took {took:?} ms");
+}
+
+#[test]
 fn a_wiped_member_comes_back_by_snapshot_while_the_others_are_up() {
     seeds(7000..7020, |seed| {
         let mut world = World::new(seed, 3, 0);

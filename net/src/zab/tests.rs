@@ -1,3 +1,5 @@
+mod review;
+
 use super::action::{Flow, ToLearner};
 use super::event::{FromLeader, FromLearner, Link};
 use super::fault::Fault;
@@ -22,11 +24,19 @@ struct Node {
 impl Node {
     /// One of three voters; observer 9 watches. It has accepted epoch 1 and logged 1:1 to 1:`counter`.
     fn new(me: i64, counter: u32) -> Node {
+        Node::of(me, counter, 3, epochs(1, 1, false)).0
+    }
+
+    /// And what it does first. One that must not vote is empty.
+    fn of(me: i64, counter: u32, voters: i64, promised: Epochs) -> (Node, Vec<Action>) {
         let mut history = History::new(Zxid::ZERO);
-        history.extend(z(1, 1), z(1, counter));
+        if counter > 0 {
+            history.extend(z(1, 1), z(1, counter));
+        }
+        let durable = Durable::assumed(history.last());
         let config = Config {
             me: Sid(me),
-            members: Membership::majority([Sid(1), Sid(2), Sid(3)], [Sid(9)]).unwrap(),
+            members: Membership::majority((1..=voters).map(Sid), [Sid(9)]).unwrap(),
             config_version: 0,
             tick_ms: 100,
             init_limit: 10,
@@ -37,15 +47,39 @@ impl Node {
             force_snapshot: false,
         };
         let birth = Birth {
-            epochs: Durable::assumed(epochs(1, 1, false)),
-            durable: Durable::assumed(z(1, counter)),
+            epochs: Durable::assumed(promised),
+            durable,
             history,
             snapshot: Zxid::ZERO,
             applied: Zxid::ZERO,
-            fresh: false,
+            fresh: promised.nonvoting,
             seed: 1,
         };
-        Node { zab: Zab::new(config, birth, 0, &mut Vec::new()), now: 0 }
+        let mut out = Vec::new();
+        (Node { zab: Zab::new(config, birth, 0, &mut out), now: 0 }, out)
+    }
+
+    /// Member 1, which serves clients under leader 3 in epoch 2 and has logged 2:1 and 2:2.
+    fn serving() -> Node {
+        let mut node = Node::follower(9);
+        node.leader(FromLeader::Diff(z(1, 9)));
+        node.leader(FromLeader::NewLeader(Epoch(2)));
+        node.promised(epochs(2, 2, false));
+        node.leader(FromLeader::UpToDate);
+        node.leader(FromLeader::Proposal(z(2, 1)));
+        node.leader(FromLeader::Proposal(z(2, 2)));
+        node.durable(z(2, 2));
+        node
+    }
+
+    /// The same over a new connection, up to the head of the synchronisation.
+    fn again(&mut self) {
+        self.feed(Event::Closed(Link(1)));
+        let vote = Vote { leader: Sid(3), zxid: z(1, 9), round: 9, peer_epoch: 2 };
+        self.hears(2, State::Following, vote);
+        assert_eq!(self.hears(3, State::Leading, vote), [Action::Connect(Sid(3))]);
+        self.feed(Event::Connected(Link(1)));
+        self.leader(FromLeader::LeaderInfo(Epoch(2), true));
     }
 
     fn feed(&mut self, event: Event) -> Vec<Action> {

@@ -70,6 +70,13 @@ impl Image {
         durable[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Makes the file `len` bytes long if it is shorter. The length survives a cut, what is written there need not.
+    pub fn lengthen(&mut self, len: usize) {
+        if self.len() < len {
+            Arc::make_mut(&mut self.durable).resize(len, 0);
+        }
+    }
+
     /// A flush that worked.
     pub fn flush(&mut self) {
         for (sector, versions) in std::mem::take(&mut self.pending) {

@@ -356,6 +356,11 @@ impl State {
         result
     }
 
+    /// Bytes of all files.
+    fn used(&self) -> u64 {
+        self.names.live.values().map(|&inode| self.images[inode].len() as u64).sum()
+    }
+
     fn inode(&self, name: &str) -> io::Result<usize> {
         self.names.live.get(name).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }

@@ -106,13 +106,29 @@ impl Volume for SimDisk {
         state.store(inode, offset, data, true)
     }
 
+    fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.inode(name)?;
+        let aligned = offset.is_multiple_of(BLOCK as u64) && data.len().is_multiple_of(BLOCK);
+        assert!(aligned, "not a direct write: {} at {offset}", data.len());
+        state.change();
+        state.trace.push(Event::Write { file: name.to_owned(), offset, len: data.len() });
+        let end = offset as usize + data.len();
+        let longer = end.saturating_sub(state.images[inode].len()) as u64;
+        if state.used().saturating_add(longer) > state.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.images[inode].lengthen(end);
+        state.store(inode, offset, data, false)
+    }
+
     fn create_zeroed(&self, name: &str, len: u64) -> io::Result<()> {
         let mut state = self.state();
         if state.names.live.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.change();
-        let used: u64 = state.names.live.values().map(|&inode| state.images[inode].len() as u64).sum();
+        let used = state.used();
         let mut result = state.attempt(SimOp::Create);
         let mut got = if result.is_ok() { len } else { len / 2 };
         if result.is_ok() && used.saturating_add(len) > state.capacity {

@@ -35,6 +35,20 @@ fn files_are_created_written_read_renamed_and_removed() {
 }
 
 #[test]
+fn a_file_grows_by_what_is_appended() {
+    let dir = test_directory();
+    let volume = FsVolume::open(dir.path()).unwrap();
+    volume.create_zeroed("a", BLOCK as u64).unwrap();
+    let data: Vec<u8> = (0..CHUNK + BLOCK).map(|i| (i / 7) as u8).collect();
+    volume.append("a", BLOCK as u64, &data).unwrap();
+    volume.append("a", (BLOCK + data.len()) as u64, &data[..BLOCK]).unwrap();
+    volume.sync_file("a").unwrap();
+    assert_eq!(names(&volume), [("a".to_owned(), (2 * BLOCK + data.len()) as u64)]);
+    assert!(volume.read_at("a", BLOCK as u64, usize::MAX).unwrap() == [&data[..], &data[..BLOCK]].concat());
+    assert!(volume.append("a", 100, &data).is_err() && volume.append("b", 0, &data).is_err());
+}
+
+#[test]
 fn any_range_can_be_read_and_the_end_of_the_file_ends_it() {
     let dir = test_directory();
     let volume = FsVolume::open(dir.path()).unwrap();

@@ -3,22 +3,22 @@
 use super::*;
 use crate::txn::{AclList, MultiBuilder, PathList, SubTxn, TxnDigest, TxnHeader, kind};
 
-pub(super) struct Leader {
-    pub(super) tree: Tree,
-    pub(super) log: Vec<Vec<u8>>,
+pub(crate) struct Leader {
+    pub(crate) tree: Tree,
+    pub(crate) log: Vec<Vec<u8>>,
     /// (kind, path) of the events of the last transaction.
-    pub(super) events: Vec<(EventKind, String)>,
+    pub(crate) events: Vec<(EventKind, String)>,
     acl: Vec<u8>,
-    pub(super) time: i64,
+    pub(crate) time: i64,
     /// Whether random histories contain close transactions of the kind that 3.5 and older wrote.
-    pub(super) close_without_list: bool,
+    pub(crate) close_without_list: bool,
 }
 
 /// A session that asks for what nobody in particular asks for.
-pub(super) const SESSION: i64 = 0x0100_000d_1d0c_0000;
+pub(crate) const SESSION: i64 = 0x0100_000d_1d0c_0000;
 
 impl Leader {
-    pub(super) fn new() -> Leader {
+    pub(crate) fn new() -> Leader {
         let mut leader = Leader {
             tree: Tree::new(11),
             log: Vec::new(),
@@ -31,16 +31,16 @@ impl Leader {
         leader
     }
 
-    pub(super) fn set_acl_of_creates(&mut self, acl: &[Acl]) {
+    pub(crate) fn set_acl_of_creates(&mut self, acl: &[Acl]) {
         AclList::encode(acl, &mut self.acl);
     }
 
-    pub(super) fn zxid(&self) -> i64 {
+    pub(crate) fn zxid(&self) -> i64 {
         self.log.len() as i64
     }
 
     /// Gives the transaction the next zxid, applies it, and logs it with the digest that it led to.
-    pub(super) fn submit(&mut self, kind: i32, client: i64, txn: &Txn<'_>) -> OpResult {
+    pub(crate) fn submit(&mut self, kind: i32, client: i64, txn: &Txn<'_>) -> OpResult {
         let header = TxnHeader {
             client_id: SessionId(client),
             cxid: 1,
@@ -67,7 +67,7 @@ impl Leader {
         self.tree.find(parent).map_or(1, |id| self.tree.node(id).persisted().cversion.wrapping_add(1))
     }
 
-    pub(super) fn create_with(&mut self, path: &str, data: Option<&[u8]>, owner: Option<i64>) -> OpResult {
+    pub(crate) fn create_with(&mut self, path: &str, data: Option<&[u8]>, owner: Option<i64>) -> OpResult {
         let acl = self.acl.clone();
         let acl = AclList::read(&mut crate::jute::Reader::new(&acl)).unwrap();
         let parent_cversion = self.parent_cversion(path);
@@ -76,39 +76,39 @@ impl Leader {
         self.submit(kind::CREATE, owner.unwrap_or(SESSION), &txn)
     }
 
-    pub(super) fn create(&mut self, path: &str, data: &str) -> OpResult {
+    pub(crate) fn create(&mut self, path: &str, data: &str) -> OpResult {
         self.create_with(path, Some(data.as_bytes()), None)
     }
 
-    pub(super) fn create_ephemeral(&mut self, path: &str, session: i64) -> OpResult {
+    pub(crate) fn create_ephemeral(&mut self, path: &str, session: i64) -> OpResult {
         self.create_with(path, Some(b""), Some(session))
     }
 
-    pub(super) fn create_container(&mut self, path: &str) -> OpResult {
+    pub(crate) fn create_container(&mut self, path: &str) -> OpResult {
         let acl = AclList::NULL;
         let parent_cversion = self.parent_cversion(path);
         let txn = Txn::CreateContainer { path, data: Some(b""), acl, parent_cversion };
         self.submit(kind::CREATE_CONTAINER, SESSION, &txn)
     }
 
-    pub(super) fn create_ttl(&mut self, path: &str, ttl: i64) -> OpResult {
+    pub(crate) fn create_ttl(&mut self, path: &str, ttl: i64) -> OpResult {
         let acl = AclList::NULL;
         let parent_cversion = self.parent_cversion(path);
         let txn = Txn::CreateTtl { path, data: Some(b""), acl, parent_cversion, ttl };
         self.submit(kind::CREATE_TTL, SESSION, &txn)
     }
 
-    pub(super) fn delete(&mut self, path: &str) -> OpResult {
+    pub(crate) fn delete(&mut self, path: &str) -> OpResult {
         self.submit(kind::DELETE, SESSION, &Txn::Delete { path })
     }
 
-    pub(super) fn set(&mut self, path: &str, data: &str) -> OpResult {
+    pub(crate) fn set(&mut self, path: &str, data: &str) -> OpResult {
         let version =
             self.tree.find(path).map_or(1, |id| self.tree.node(id).persisted().version.wrapping_add(1));
         self.submit(kind::SET_DATA, SESSION, &Txn::SetData { path, data: Some(data.as_bytes()), version })
     }
 
-    pub(super) fn set_acl(&mut self, path: &str, acl: &[Acl]) -> OpResult {
+    pub(crate) fn set_acl(&mut self, path: &str, acl: &[Acl]) -> OpResult {
         let version =
             self.tree.find(path).map_or(1, |id| self.tree.node(id).persisted().aversion.wrapping_add(1));
         let mut encoded = Vec::new();
@@ -116,14 +116,14 @@ impl Leader {
         self.submit(kind::SET_ACL, SESSION, &Txn::SetAcl { path, acl, version })
     }
 
-    pub(super) fn close(&mut self, session: i64, with_list: bool) -> OpResult {
+    pub(crate) fn close(&mut self, session: i64, with_list: bool) -> OpResult {
         let owned = ephemeral_paths(&self.tree, session);
         let mut encoded = Vec::new();
         let paths = with_list.then(|| PathList::encode(owned.iter().map(String::as_str), &mut encoded));
         self.submit(kind::CLOSE_SESSION, session, &Txn::CloseSession { paths })
     }
 
-    pub(super) fn multi(&mut self, subs: &[SubTxn<'_>]) -> OpResult {
+    pub(crate) fn multi(&mut self, subs: &[SubTxn<'_>]) -> OpResult {
         let mut builder = MultiBuilder::new();
         for sub in subs {
             builder.push(sub.kind, &sub.txn);
@@ -132,7 +132,7 @@ impl Leader {
     }
 
     /// One transaction that a real leader could have logged for this tree, of any type.
-    pub(super) fn random_step(&mut self, random: &mut fastrand::Rng) {
+    pub(crate) fn random_step(&mut self, random: &mut fastrand::Rng) {
         let session = random.i64(1..6);
         let path = random_path(random);
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -176,7 +176,7 @@ impl Leader {
 }
 
 /// A path of up to four components out of few, so that histories meet the same nodes again.
-pub(super) fn random_path(random: &mut fastrand::Rng) -> String {
+pub(crate) fn random_path(random: &mut fastrand::Rng) -> String {
     let mut path = String::new();
     for _ in 0..random.usize(1..5) {
         path.push('/');

@@ -1,6 +1,6 @@
 //! What the tree must do, by property. `leader` writes the histories that the others apply.
 
-mod leader;
+pub(crate) mod leader;
 mod memory;
 mod model;
 mod replay;
@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 
 /// Everything about a node that replicas must agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Dumped {
-    data: Option<Vec<u8>>,
+pub(crate) struct Dumped {
+    pub(crate) data: Option<Vec<u8>>,
     acl: Vec<Acl>,
     stat: StatPersisted,
     children: u32,
 }
 
 /// Every node by path, found by walking, not by lookup.
-fn dump(tree: &Tree) -> BTreeMap<String, Dumped> {
+pub(crate) fn dump(tree: &Tree) -> BTreeMap<String, Dumped> {
     let mut all = BTreeMap::new();
     let mut path = String::new();
     let mut pending = vec![tree.find("/").unwrap()];
@@ -53,7 +53,7 @@ fn recomputed_digest(tree: &Tree) -> u64 {
 }
 
 /// Checks every count and cache of the tree against what a walk finds.
-fn assert_consistent(tree: &Tree) {
+pub(crate) fn assert_consistent(tree: &Tree) {
     let all = dump(tree);
     assert_eq!(tree.digest(), recomputed_digest(tree));
     assert_eq!(tree.node_count(), all.len() as u64 + 1);

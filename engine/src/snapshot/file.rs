@@ -1,0 +1,202 @@
+//! Snapshot files: written under a working name, flushed, and given their own name when they are whole.
+//!
+//! So a file that has a snapshot's name was whole once, and anything wrong with it is damage. A reader checks every
+//! byte before it means anything and holds one MiB at a time. Blocking; called at start and with the node at rest.
+
+use std::path::PathBuf;
+
+use super::format::{FirstBlock, PIECE, Published, SnapshotName, VERSION};
+use super::load::{Loaded, Loader};
+use super::{SnapshotError, stream};
+use crate::id::{SessionId, Zxid};
+use crate::io::{BLOCK, Volume};
+use crate::log::files;
+use crate::log::{Corruption, Damage, Evidence, LogError};
+use crate::tree::Tree;
+
+/// The name of a snapshot that is being written. The next start removes what a kill leaves of it.
+pub(crate) const UNFINISHED: &str = "unfinished-snapshot";
+
+/// All snapshots by generation, the newest last.
+pub(crate) fn names(vol: &dyn Volume) -> Result<Vec<SnapshotName>, LogError> {
+    let files = files::Files::list(vol)?;
+    let mut names: Vec<_> = files.iter().filter_map(|(name, _)| SnapshotName::parse(name)).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The snapshot that counts, the one of the highest generation. All older ones are dead.
+pub(crate) fn newest(vol: &dyn Volume) -> Result<Option<Published>, LogError> {
+    match names(vol)?.last() {
+        Some(&name) => read_header(vol, name).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read_header(vol: &dyn Volume, name: SnapshotName) -> Result<Published, LogError> {
+    let file = name.to_string();
+    match Published::read(name, &files::read(vol, &file, 0, BLOCK)?) {
+        FirstBlock::Header(published) => Ok(published),
+        FirstBlock::Damaged => Err(damage(vol.path(&file), 0, Damage::SnapshotHeader, name.zxid)),
+        FirstBlock::Unknown { version } => {
+            Err(LogError::Version { path: vol.path(&file), version, known: VERSION })
+        }
+    }
+}
+
+/// What the header of a new snapshot says beside what follows from the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub database: u64,
+    pub generation: u32,
+    pub seq: u64,
+}
+
+/// Writes the state under the working name, durably. Nothing counts before [`publish`].
+pub(crate) fn write(
+    vol: &dyn Volume,
+    place: Place,
+    tree: &Tree,
+    sessions: &[(SessionId, i32)],
+) -> Result<Published, LogError> {
+    remove_unfinished(vol)?;
+    let block = BLOCK as u64;
+    files::create(vol, UNFINISHED, block)?;
+    let mut body = Body { vol, len: 0, piece: Vec::with_capacity(PIECE), crcs: Vec::new() };
+    stream::try_write_stream(tree, sessions, &mut |bytes| body.take(bytes))?;
+    body.flush()?;
+    let Body { len, crcs, .. } = body;
+    let trailer_crc = crc32c::crc32c(&crcs);
+    let mut published = Published {
+        name: SnapshotName { generation: place.generation, zxid: tree.last_zxid() },
+        database: place.database,
+        seq: place.seq,
+        body_len: len,
+        digest: tree.digest(),
+        trailer_crc,
+        converging: tree.is_converging(),
+        crc: 0,
+    };
+    append(vol, published.trailer_at(), crcs)?;
+    files::sync(vol, UNFINISHED)?;
+    let mut header = vec![0; BLOCK];
+    published.write(&mut header);
+    files::write(vol, "writing the snapshot header,", UNFINISHED, 0, &header)?;
+    Ok(published)
+}
+
+/// Gives a snapshot its name, durably: from here on it counts, and older log is dead.
+pub(crate) fn publish(vol: &dyn Volume, published: &Published) -> Result<(), LogError> {
+    let renamed = vol.rename(UNFINISHED, &published.name.to_string());
+    renamed
+        .map_err(|source| files::file_error("publishing", vol.path(&published.name.to_string()), source))?;
+    files::sync_dir(vol)
+}
+
+/// Removes what is left of a snapshot that was never published.
+pub(crate) fn remove_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
+    if !files::Files::list(vol)?.exists(UNFINISHED) {
+        return Ok(());
+    }
+    vol.remove(UNFINISHED).map_err(|source| files::file_error("removing", vol.path(UNFINISHED), source))
+}
+
+fn append(vol: &dyn Volume, offset: u64, mut bytes: Vec<u8>) -> Result<(), LogError> {
+    let len = bytes.len() as u64;
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    let appended = vol.append(UNFINISHED, offset, &bytes);
+    let (doing, path) = ("writing the snapshot,", vol.path(UNFINISHED));
+    appended.map_err(|source| LogError::Io { doing, path, offset, len, source })
+}
+
+/// The stream on its way to the disk.
+struct Body<'v> {
+    vol: &'v dyn Volume,
+    /// Bytes of the stream so far, those in `piece` included.
+    len: u64,
+    piece: Vec<u8>,
+    /// Of the pieces that were written, 4 bytes each.
+    crcs: Vec<u8>,
+}
+
+impl Body<'_> {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), LogError> {
+        while !bytes.is_empty() {
+            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
+            self.piece.extend_from_slice(fits);
+            self.len += fits.len() as u64;
+            bytes = rest;
+            if self.piece.len() == PIECE {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let offset = BLOCK as u64 + self.len - self.piece.len() as u64;
+        self.crcs.extend_from_slice(&crc32c::crc32c(&self.piece).to_le_bytes());
+        append(self.vol, offset, std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE)))
+    }
+}
+
+/// Reads a snapshot back, with every checksum, and the digest of what it makes, compared.
+pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> Result<Loaded, LogError> {
+    let (file, zxid) = (published.name.to_string(), published.name.zxid);
+    let path = || vol.path(&file);
+    let damaged = |offset, what| damage(path(), offset, what, zxid);
+    if files::Files::list(vol)?.len_of(&file) != Some(published.file_len()) {
+        return Err(damaged(0, Damage::SnapshotLength));
+    }
+    let trailer_at = published.trailer_at();
+    let crcs = files::read(vol, &file, trailer_at, 4 * published.pieces() as usize)?;
+    if crc32c::crc32c(&crcs) != published.trailer_crc {
+        return Err(damaged(trailer_at, Damage::SnapshotTrailer));
+    }
+    let wrong = |source| LogError::Snapshot { path: path(), source };
+    let mut loader = Loader::of_file(zxid, tree_seed);
+    let mut done = false;
+    let mut at = 0;
+    for crc in crcs.chunks_exact(4) {
+        let len = (published.body_len - at).min(PIECE as u64) as usize;
+        let offset = BLOCK as u64 + at;
+        let piece = files::read(vol, &file, offset, len)?;
+        if piece.len() != len || crc32c::crc32c(&piece).to_le_bytes() != crc {
+            return Err(damaged(offset, Damage::SnapshotPiece));
+        }
+        let fed = loader.feed(&piece).map_err(wrong)?;
+        if fed.used < piece.len() {
+            return Err(wrong(SnapshotError::GoesOn { at: loader.position() }));
+        }
+        done = fed.done;
+        at += len as u64;
+    }
+    if !done {
+        return Err(wrong(SnapshotError::Unfinished { at }));
+    }
+    let mut loaded = loader.finish();
+    if !published.converging {
+        loaded.tree.converged();
+    }
+    let found = loaded.tree.digest();
+    if found != published.digest {
+        return Err(wrong(SnapshotError::Digest { found, written: published.digest }));
+    }
+    Ok(loaded)
+}
+
+/// The error for a published snapshot that is not what it was.
+fn damage(path: PathBuf, offset: u64, damage: Damage, zxid: Zxid) -> LogError {
+    Corruption {
+        path,
+        offset,
+        damage,
+        lost_after: Zxid::ZERO,
+        lost_through: Some(zxid),
+        evidence: Evidence::Snapshot,
+    }
+    .into()
+}
