@@ -124,6 +124,9 @@ impl Member {
             Err(error) => return Err(error.into()),
         };
         self.log_replaced();
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.counts.cuts += 1;
+        }
         if self.service.tree().last_zxid() > proof.get() {
             self.roll_back(proof.get())?;
         }

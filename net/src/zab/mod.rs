@@ -309,6 +309,11 @@ impl Zab {
         self.core.marks
     }
 
+    /// Which transactions the log holds.
+    pub fn history(&self) -> &History {
+        &self.core.history
+    }
+
     /// What this server has promised.
     pub fn epochs(&self) -> Epochs {
         self.core.epochs.get()
