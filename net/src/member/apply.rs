@@ -5,7 +5,7 @@ use ringkeeper_engine::log::Next;
 use ringkeeper_engine::store;
 
 use super::{Fatal, Member};
-use crate::client::{CommitError, Outbox};
+use crate::client::Outbox;
 
 /// Bytes read at once where memory does not reach back far enough.
 const READ: usize = 1 << 20;
@@ -13,14 +13,10 @@ const READ: usize = 1 << 20;
 impl Member {
     /// Brings the tree to `upto`, which is committed.
     pub(super) fn apply(&mut self, upto: Zxid, out: &mut impl Outbox) -> Result<(), Fatal> {
-        let Member { service, ledger, volume, cursor, now, fault, .. } = self;
-        let mut committed = |zxid, payload: &[u8]| match service.committed(*now, zxid, payload, out) {
-            Ok(()) => Ok(()),
-            Err(CommitError::Txn(source)) => Err(Fatal::Apply { zxid, source }),
-            Err(CommitError::Leader(other)) => {
-                fault.get_or_insert(other);
-                Ok(())
-            }
+        let Member { service, ledger, volume, cursor, now, .. } = self;
+        let mut committed = |zxid, payload: &[u8]| {
+            let applied = service.committed(*now, zxid, payload, out);
+            applied.map_err(|source| Fatal::Apply { zxid, source })
         };
         loop {
             match ledger.log.next(cursor, upto) {

@@ -36,7 +36,7 @@ use ringkeeper_engine::log::{Cursor, Durable, Log, LogError, Space};
 use ringkeeper_engine::store::StoreError;
 use ringkeeper_engine::txn::TxnError;
 
-use crate::client::{Admission, ConnKey, FromFront, LeaderFault, Now, Outbox, Service};
+use crate::client::{Admission, ConnKey, FromFront, Now, Outbox, Service};
 use crate::peer::{Chunk, PeerError};
 use crate::wire::election::{Notification, State};
 use crate::zab::action::Action;
@@ -140,8 +140,6 @@ pub struct Member {
     done: Vec<WriteDone>,
     /// Durable and not yet told to whoever drives this.
     newly_durable: Option<Durable<Zxid>>,
-    /// What the leader did wrong, in the eyes of the clients' service.
-    fault: Option<LeaderFault>,
     /// Why this member cannot go on.
     failed: Option<Fatal>,
 }
@@ -197,17 +195,12 @@ impl Member {
             now,
             done: Vec::new(),
             newly_durable: None,
-            fault: None,
             failed: None,
         }
     }
 
     /// A member of an ensemble; it looks for a leader at once.
-    pub fn in_ensemble(
-        parts: Parts,
-        ensemble: EnsembleParts,
-        now: Now,
-    ) -> Result<Member, Fatal> {
+    pub fn in_ensemble(parts: Parts, ensemble: EnsembleParts, now: Now) -> Result<Member, Fatal> {
         let EnsembleParts { zab, birth, config_text, max_packet, snapshot_size_factor } = ensemble;
         let mut member = Member::alone(parts, now);
         member.cursor = member.ledger.log.cursor(member.service.tree().last_zxid());
@@ -319,7 +312,9 @@ impl Member {
 
     /// Whether more should be received from a quorum connection.
     pub fn reads(&self, link: Link) -> bool {
-        self.ensemble.as_ref().is_none_or(|e| e.job.as_ref().is_none_or(|job| e.up != Some(link) || job.reads()))
+        self.ensemble
+            .as_ref()
+            .is_none_or(|e| e.job.as_ref().is_none_or(|job| e.up != Some(link) || job.reads()))
     }
 
     /// Moves what is wanted of the network to `into`.

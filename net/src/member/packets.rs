@@ -9,7 +9,9 @@ use super::links::Synchronisation;
 use super::snapshot::Job;
 use super::{Event, Link, Member};
 use crate::client::{CannotPropose, Forwarded, LeaderFault, Outbox};
-use crate::wire::quorum::payload::{PayloadError, Request, put_revalidated, revalidate, revalidated, touched};
+use crate::wire::quorum::payload::{
+    PayloadError, Request, put_revalidated, revalidate, revalidated, touched,
+};
 use crate::wire::quorum::{Decoder, QuorumPacket, StreamError, kind};
 use crate::zab::event::{FromLeader, FromLearner};
 use crate::zab::packet::{from_leader, from_learner};
@@ -93,7 +95,12 @@ impl Member {
         self.ensemble.as_ref().is_some_and(|e| e.up == Some(link) && e.job.is_some())
     }
 
-    fn packet(&mut self, link: Link, packet: &QuorumPacket<'_>, out: &mut impl Outbox) -> Result<(), Violation> {
+    fn packet(
+        &mut self,
+        link: Link,
+        packet: &QuorumPacket<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<(), Violation> {
         let to_leader = self.ensemble.as_ref().and_then(|e| e.links.get(link)).is_some_and(|c| c.to_leader);
         if to_leader { self.of_leader(link, packet, out) } else { self.of_learner(link, packet, out) }
     }
@@ -123,7 +130,7 @@ impl Member {
             _ => packet.data,
         };
         self.drive(Event::Leader(link, said), payload, out);
-        self.fault.take().map_or(Ok(()), |fault| Err(fault.into()))
+        Ok(())
     }
 
     /// For the log file: how we are being synchronised.

@@ -197,7 +197,9 @@ impl Member {
         if let Some(connection) = ensemble.links.get_mut(link) {
             match packet {
                 ToLearner::Diff(_) => connection.sync = Synchronisation { diff: true, ..Default::default() },
-                ToLearner::Trunc(_) => connection.sync = Synchronisation { trunc: true, ..Default::default() },
+                ToLearner::Trunc(_) => {
+                    connection.sync = Synchronisation { trunc: true, ..Default::default() }
+                }
                 ToLearner::UpToDate => connection.syncing = false,
                 ToLearner::NewLeader(_) => {
                     connection.syncing = true;

@@ -75,8 +75,7 @@ impl Member {
                 }
                 let Some(Job::Receive { loader, .. }) = ensemble.job.take() else { return false };
                 let loaded = loader.finish();
-                ensemble.job =
-                    Some(Job::Replace { tree: Box::new(loaded.tree), sessions: loaded.sessions });
+                ensemble.job = Some(Job::Replace { tree: Box::new(loaded.tree), sessions: loaded.sessions });
                 let worked = self.work();
                 self.note_failure(worked);
                 self.pump(out);

@@ -124,13 +124,7 @@ impl Words {
         });
     }
 
-    fn view<'a>(
-        &self,
-        now: Now,
-        word: Word,
-        status: Option<&Status>,
-        service: &'a Service,
-    ) -> NodeView<'a> {
+    fn view<'a>(&self, now: Now, word: Word, status: Option<&Status>, service: &'a Service) -> NodeView<'a> {
         let stats = service.stats();
         let mut view = NodeView::new(&service.metrics, self.settings.clone());
         view.zxid = stats.last_zxid;
@@ -239,7 +233,8 @@ fn ephemerals(service: &Service) -> Vec<(SessionId, Vec<String>)> {
 /// Paths with a data watch, by session.
 fn watched(service: &Service) -> Vec<(SessionId, Vec<String>)> {
     let mut watched: Vec<(SessionId, Vec<String>)> = Vec::new();
-    for (session, path, _) in service.watches().filter(|&(_, _, modes)| modes & client::mode::DATA_TABLE != 0) {
+    for (session, path, _) in service.watches().filter(|&(_, _, modes)| modes & client::mode::DATA_TABLE != 0)
+    {
         match watched.last_mut().filter(|(last, _)| *last == session) {
             Some((_, paths)) => paths.push(path.to_owned()),
             None => watched.push((session, vec![path.to_owned()])),

@@ -15,6 +15,7 @@ use crate::io::FileEntry;
 const FAR: Zxid = Zxid::from_raw(i64::MAX);
 
 /// A volume that counts what is read.
+#[derive(Debug)]
 struct Counting<'d> {
     disk: &'d SimDisk,
     bytes: Cell<u64>,
@@ -40,6 +41,10 @@ impl Volume for Counting<'_> {
         self.reads.set(self.reads.get() + 1);
         Ok(bytes)
     }
+    fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.append(name, offset, data)
+    }
+
     fn write_at(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
         self.disk.write_at(name, offset, data)
     }
