@@ -87,10 +87,12 @@ impl World {
         let from = it.peek(to.other()).machine;
         let end = it.end(to);
         end.planned = false;
-        let target = end.machine;
-        if self.net.blocks(from, target) || end.stalled_until > self.now {
+        let (target, stalled) = (end.machine, end.stalled_until > self.now);
+        if stalled || self.net.blocks(from, target) {
             return self.plan_pipe(conn, to);
         }
+        let Some(it) = self.net.conns.get_mut(&conn) else { return };
+        let end = it.end(to);
         let full = end.coming.len() >= UNSENT;
         let all = end.coming.len();
         let count = if all == 0 || self.rng.u8(..) < 200 { all } else { self.rng.usize(1..=all) };

@@ -30,7 +30,6 @@ const EXPIRY_GRACE_MS: u64 = 2000;
 #[derive(Debug)]
 pub struct Machine {
     pub sid: Sid,
-    pub voter: bool,
     pub disk: SimDisk,
     pub process: Option<Process>,
     /// Counts processes.
@@ -102,7 +101,6 @@ impl Machine {
     pub fn new(plan: &Plan, index: usize, rng: &mut fastrand::Rng) -> Machine {
         Machine {
             sid: plan.sid(index),
-            voter: index < plan.voters,
             disk: new_disk(rng),
             process: None,
             incarnation: 0,
