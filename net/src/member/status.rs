@@ -6,6 +6,7 @@ use super::Member;
 use super::links::Synchronisation;
 use crate::wire::election::State;
 use crate::zab::history::History;
+use crate::zab::marks::Marks;
 use crate::zab::view::{LearnerView, Stretch};
 
 /// How often a leader has brought a learner to its history in which way.
@@ -99,6 +100,11 @@ impl Member {
     /// Which transactions the log holds, as the protocol core knows it; `None` for a node that stands alone.
     pub fn history(&self) -> Option<&History> {
         Some(self.ensemble.as_ref()?.zab.history())
+    }
+
+    /// How far this member is; `None` for a node that stands alone.
+    pub fn marks(&self) -> Option<Marks> {
+        Some(self.ensemble.as_ref()?.zab.marks())
     }
 
     /// What there is to show; `None` for a node that stands alone.

@@ -53,8 +53,9 @@ impl World {
                     self.machines[index].process.as_mut().expect("alive").member.next_chunk(link)
             {
                 let bytes = chunk.as_bytes();
-                let member = &self.machines[index].process.as_ref().expect("alive").member;
-                self.judge.overhears(&mut it.tap, side, bytes, member, &mut spoken);
+                let machine = &self.machines[index];
+                let speaker = (machine.sid, &machine.process.as_ref().expect("alive").member);
+                self.judge.overhears(&mut it.tap, side, bytes, speaker, &mut spoken);
                 if it.end(to).open {
                     it.end(to).coming.extend(bytes);
                 }
@@ -132,7 +133,8 @@ impl World {
             end.stalled_until = u64::MAX;
         }
         for at in Side::BOTH {
-            let delay = if self.rng.u8(0..4) == 0 { self.rng.u64(0..2000) * MS } else { self.rng.u64(0..20) * MS };
+            let delay =
+                if self.rng.u8(0..4) == 0 { self.rng.u64(0..2000) * MS } else { self.rng.u64(0..20) * MS };
             self.after(delay, Event::Broken { conn, at });
         }
     }

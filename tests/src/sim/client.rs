@@ -4,6 +4,7 @@
 //! request it was. What an answer says must be what the judge knows of that zxid.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
 use ringkeeper_net::client::ConnKey;
@@ -19,13 +20,26 @@ const SHARED: usize = 4;
 /// Requests of one client that may be under way.
 const PIPELINE: usize = 4;
 
+/// A frame; in a trace, the numbers that it begins with, its length and a sum of its bytes.
+#[derive(Clone)]
+pub struct Frame(pub Vec<u8>);
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers =
+            self.0.chunks_exact(4).take(4).map(|it| i32::from_be_bytes([it[0], it[1], it[2], it[3]]));
+        let sum = self.0.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        write!(f, "{:?}+{} {sum:x}", numbers.collect::<Vec<_>>(), self.0.len())
+    }
+}
+
 /// What a client sends.
 #[derive(Debug, Clone)]
 pub enum Sent {
     /// It connects.
     Open,
     /// A frame.
-    Frame(Vec<u8>),
+    Frame(Frame),
     /// It hangs up.
     Gone,
 }
@@ -127,7 +141,10 @@ impl Client {
     }
 
     pub fn picture(&self) -> String {
-        format!("client {}: session {} {} writes, {:?}", self.index, self.session, self.acknowledged, self.connection)
+        format!(
+            "client {}: session {} {} writes, {:?}",
+            self.index, self.session, self.acknowledged, self.connection
+        )
     }
 
     fn forget_session(&mut self) {
@@ -208,7 +225,11 @@ impl World {
         let client = &mut self.clients[index];
         let Some(connection) = &client.connection else { return self.client_connects(index) };
         let patience = client.timeout_ms as u64 * MS * 2 / 3;
-        let waiting_since = if connection.open { connection.pending.front().map(|it| it.at) } else { Some(connection.opened) };
+        let waiting_since = if connection.open {
+            connection.pending.front().map(|it| it.at)
+        } else {
+            Some(connection.opened)
+        };
         let moves = !self.quiet && self.rng.u16(0..400) == 0;
         if moves || waiting_since.is_some_and(|at| self.now > at + patience) {
             let leave = moves && self.rng.u8(0..4) == 0;
@@ -219,7 +240,10 @@ impl World {
             }
             return;
         }
-        if !connection.open || connection.pending.len() >= PIPELINE || matches!(connection.pending.back(), Some(Pending { asked: Asked::Close, .. })) {
+        if !connection.open
+            || connection.pending.len() >= PIPELINE
+            || matches!(connection.pending.back(), Some(Pending { asked: Asked::Close, .. }))
+        {
             return;
         }
         let (asked, op, body) = if self.quiet {
@@ -247,7 +271,7 @@ impl World {
         let at = self.now;
         let connection = self.clients[index].connection.as_mut().expect("connected");
         connection.pending.push_back(Pending { xid, asked, at });
-        self.client_sends(index, Sent::Frame(frame));
+        self.client_sends(index, Sent::Frame(Frame(frame)));
     }
 
     fn client_connects(&mut self, index: usize) {
@@ -269,7 +293,7 @@ impl World {
         let hello = Body::new().int(0).long(client.seen.raw()).int(client.timeout_ms).long(client.session.0);
         let hello = hello.buffer(&client.password).bool(false);
         self.client_sends(index, Sent::Open);
-        self.client_sends(index, Sent::Frame(hello.0));
+        self.client_sends(index, Sent::Frame(Frame(hello.0)));
     }
 
     fn client_sends(&mut self, index: usize, what: Sent) {
@@ -311,7 +335,7 @@ impl World {
             };
             connection.down_at = (self.now + delay).max(connection.down_at);
             let at = connection.down_at;
-            self.at(at, Event::Down { client, key, frame });
+            self.at(at, Event::Down { client, key, frame: frame.map(Frame) });
         }
     }
 
@@ -331,7 +355,7 @@ impl World {
     }
 
     /// Something of a server arrives at its client.
-    pub fn client_received(&mut self, index: usize, key: ConnKey, frame: Option<Vec<u8>>) {
+    pub fn client_received(&mut self, index: usize, key: ConnKey, frame: Option<Frame>) {
         let client = &mut self.clients[index];
         let Some(connection) = client.connection.as_mut().filter(|it| it.key == key) else { return };
         let Some(frame) = frame else {
@@ -343,6 +367,7 @@ impl World {
             }
             return;
         };
+        let Frame(frame) = frame;
         let mut fields = Fields(&frame);
         assert!(fields.int() as usize + 4 == frame.len(), "a frame says how long it is");
         if !connection.open {
@@ -381,23 +406,37 @@ impl World {
         let Some(Pending { xid: expected, asked, .. }) = pending else {
             panic!("client {index} gets an answer to {xid}, and has asked for nothing");
         };
-        assert!(xid == expected, "FIFO: client {index} gets the answer to {xid}, the oldest request is {expected}");
+        assert!(
+            xid == expected,
+            "FIFO: client {index} gets the answer to {xid}, the oldest request is {expected}"
+        );
         if asked == Asked::Ping {
             return;
         }
-        assert!(zxid >= client.seen, "FIFO: client {index} has seen {}, the answer to {xid} is of {zxid}", client.seen);
+        assert!(
+            zxid >= client.seen,
+            "FIFO: client {index} has seen {}, the answer to {xid} is of {zxid}",
+            client.seen
+        );
         client.seen = zxid;
         let machine = connection.machine;
         match asked {
             Asked::Write { path, value, op } if err == 0 => {
-                assert!(zxid > client.written, "FIFO: write {xid} is {zxid}, one before it {}", client.written);
+                assert!(
+                    zxid > client.written,
+                    "FIFO: write {xid} is {zxid}, one before it {}",
+                    client.written
+                );
                 client.written = zxid;
                 client.acknowledged += 1;
                 self.judge.acknowledge(zxid, self.clients[index].session, xid);
                 let state = self.judge.history.node_at(&path, zxid);
                 let done = state.as_ref().map(|it| &it.0);
                 let expected = (op != op::DELETE).then_some(&value);
-                assert!(done == expected, "{path} is not what write {xid} of client {index} has made it at {zxid}");
+                assert!(
+                    done == expected,
+                    "{path} is not what write {xid} of client {index} has made it at {zxid}"
+                );
             }
             Asked::Multi if err == 0 && fields.int() != -1 => {
                 client.acknowledged += 1;
@@ -416,14 +455,21 @@ impl World {
                     other => panic!("client {index} reads {path}: error {other}"),
                 };
                 let expected = self.judge.history.node_at(&path, zxid);
-                assert!(found == expected, "client {index} reads {path} at {zxid} on server {}: {found:?}, it was {expected:?}", machine + 1);
+                assert!(
+                    found == expected,
+                    "client {index} reads {path} at {zxid} on server {}: {found:?}, it was {expected:?}",
+                    machine + 1
+                );
             }
             Asked::Sync { before } if err == 0 => {
                 let status = self.machines[machine].status();
                 // Had it changed hands since, its answer would not have come over this connection.
                 if let Some(status) = status.filter(|status| status.serving) {
                     let owed = before.range(..=status.epoch).next_back().map_or(Zxid::ZERO, |last| *last.1);
-                    assert!(zxid >= owed, "client {index} is synced to {zxid}, acknowledged before was {owed}");
+                    assert!(
+                        zxid >= owed,
+                        "client {index} is synced to {zxid}, acknowledged before was {owed}"
+                    );
                 }
             }
             Asked::Close => {

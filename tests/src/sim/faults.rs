@@ -48,7 +48,8 @@ impl World {
 
     /// Somebody, more often the leader than another.
     fn victim(&mut self) -> usize {
-        let leader = self.machines.iter().position(|it| it.status().is_some_and(|it| it.state == State::Leading));
+        let leader =
+            self.machines.iter().position(|it| it.status().is_some_and(|it| it.state == State::Leading));
         match leader {
             Some(leader) if self.rng.u8(0..3) == 0 => leader,
             _ => self.rng.usize(0..self.machines.len()),
@@ -70,7 +71,10 @@ impl World {
 
     /// A server goes down right behind a word of a synchronisation.
     pub fn stop_at_a_bad_moment(&mut self, machine: usize, incarnation: u32, wipe: bool) {
-        if self.calm || self.machines[machine].incarnation != incarnation || self.machines[machine].process.is_none() {
+        if self.calm
+            || self.machines[machine].incarnation != incarnation
+            || self.machines[machine].process.is_none()
+        {
             return;
         }
         self.coverage.interrupted += 1;

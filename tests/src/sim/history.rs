@@ -95,12 +95,17 @@ impl Record {
 
     /// The next transaction is committed.
     pub fn commit(&mut self, zxid: Zxid) {
-        assert!(self.agreed.continues_with(zxid), "ZxidContiguous: {zxid} is committed behind {}", self.last());
+        assert!(
+            self.agreed.continues_with(zxid),
+            "ZxidContiguous: {zxid} is committed behind {}",
+            self.last()
+        );
         let payload = &self.proposed[&zxid];
         let (header, txn, digest) = txn::decode(payload).expect("what was proposed decodes");
         assert!(header.zxid == zxid, "{zxid} says that it is {}", header.zxid);
         let mut changed = Vec::new();
-        let applied = self.tree.apply(&header, &txn, digest, &mut |event| changed.push(event.path.to_owned()));
+        let applied =
+            self.tree.apply(&header, &txn, digest, &mut |event| changed.push(event.path.to_owned()));
         if let DigestCheck::Mismatch { expected, actual } = applied.digest {
             panic!("the leader predicted digest {expected:x} behind {zxid}, it is {actual:x}");
         }
@@ -114,7 +119,8 @@ impl Record {
             self.nodes.entry(path).or_default().push((zxid, state));
         }
         let error = header.kind == kind::ERROR;
-        let asked = !error && header.cxid > 0;
+        // Whoever has asked for the end of a session may have changed its mind, and gets it all the same.
+        let asked = !error && header.cxid > 0 && header.kind != kind::CLOSE_SESSION;
         if asked {
             let last = self.last_cxid.insert(header.client_id, header.cxid);
             assert!(

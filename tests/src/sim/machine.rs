@@ -155,7 +155,8 @@ impl Process {
 
     fn wakes_at(&self) -> Option<u64> {
         let service = self.member.service().next_deadline().map(|at| at.max(self.expiry_from));
-        let deadline = [self.member.next_deadline(), service, self.log_deadline].into_iter().flatten().min()?;
+        let deadline =
+            [self.member.next_deadline(), service, self.log_deadline].into_iter().flatten().min()?;
         Some(self.when(deadline))
     }
 }
@@ -174,7 +175,8 @@ impl World {
         let mut store = store::open(&disk, plan.log(log_seed), tree_seed, OnDamage::SetAside)
             .unwrap_or_else(|error| panic!("server {} does not start: {error}", machine.sid));
         store.log.prepare(&disk).expect("a simulated disk has room");
-        let trust = if machine.blank && !machine.wiped && plan.autocreate { Trust::AutoCreate } else { Trust::No };
+        let trust =
+            if machine.blank && !machine.wiped && plan.autocreate { Trust::AutoCreate } else { Trust::No };
         ensemble::settle_trust(&mut store, &disk, &trust).expect("the epochs can be written");
         machine.blank = false;
         self.judge.recovered(machine.sid, &machine.witness, &store);
@@ -204,7 +206,11 @@ impl World {
             seen: Seen::default(),
             syncs: SyncCounts::default(),
             member: {
-                let now = Now { mono_ms: base_us / MS, wall_ms: WALL_MS + (self.now / MS) as i64, mono_us: base_us };
+                let now = Now {
+                    mono_ms: base_us / MS,
+                    wall_ms: WALL_MS + (self.now / MS) as i64,
+                    mono_us: base_us,
+                };
                 let service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
                 let parts = Parts { service, log: store.log, volume: Box::new(disk), tree_seed };
                 let parts_of_ensemble = EnsembleParts {
@@ -282,7 +288,7 @@ impl World {
                     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
                     let event = match &what {
                         Sent::Open => FromFront::Open { conn, peer },
-                        Sent::Frame(bytes) => FromFront::Frame { conn, bytes },
+                        Sent::Frame(frame) => FromFront::Frame { conn, bytes: &frame.0 },
                         Sent::Gone => FromFront::Gone { conn },
                     };
                     member.client(event, outputs);

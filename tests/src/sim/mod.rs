@@ -66,7 +66,7 @@ enum Event {
     /// Something a client has sent arrives.
     Up { machine: usize, incarnation: u32, key: ConnKey, what: client::Sent },
     /// Something a server has sent to a client arrives; `None` for the end of the connection.
-    Down { client: usize, key: ConnKey, frame: Option<Vec<u8>> },
+    Down { client: usize, key: ConnKey, frame: Option<client::Frame> },
     /// Something goes wrong.
     Fault,
     /// A partition ends.
@@ -95,6 +95,7 @@ pub struct World {
     calm: bool,
     /// Clients ask for nothing new.
     quiet: bool,
+    /// Every event, if that was asked for.
     trace: Option<String>,
 }
 
@@ -109,13 +110,11 @@ pub struct Summary {
     pub committed: usize,
     /// Ways of synchronisation.
     pub coverage: Coverage,
-    /// Every event, if that was asked for.
-    pub trace: Option<String>,
 }
 
 impl World {
     /// The world of a plan, before anything has happened.
-    pub fn new(plan: Plan, traced: bool) -> World {
+    pub fn new(plan: Plan) -> World {
         let mut rng = fastrand::Rng::with_seed(plan.seed);
         let machines = (0..plan.members()).map(|i| Machine::new(&plan, i, &mut rng)).collect();
         let clients = (0..plan.clients).map(|i| Client::new(i, &plan)).collect();
@@ -133,7 +132,7 @@ impl World {
             coverage: Coverage::default(),
             calm: false,
             quiet: false,
-            trace: traced.then(String::new),
+            trace: None,
         }
     }
 
@@ -141,7 +140,7 @@ impl World {
     ///
     /// # Panics
     /// When something that must hold does not.
-    pub fn run(mut self) -> Summary {
+    pub fn run(&mut self) -> Summary {
         for machine in 0..self.machines.len() {
             let delay = self.rng.u64(0..300 * MS);
             self.after(delay, Event::Start(machine));
@@ -159,7 +158,6 @@ impl World {
             events: self.queued,
             committed: self.judge.history.committed(),
             coverage: self.coverage,
-            trace: self.trace,
         }
     }
 
@@ -193,12 +191,16 @@ impl World {
             Event::Word { from, to, number } => self.word(from, to, number),
             Event::Dial { machine, to, number } => self.dialled(machine, to, number),
             Event::Client(client) => self.client_turn(client),
-            Event::Up { machine, incarnation, key, what } => self.client_sent(machine, incarnation, key, what),
+            Event::Up { machine, incarnation, key, what } => {
+                self.client_sent(machine, incarnation, key, what)
+            }
             Event::Down { client, key, frame } => self.client_received(client, key, frame),
             Event::Fault => self.fault(),
             Event::Mend(cut) => self.mend(cut),
             Event::Start(machine) => self.start(machine),
-            Event::Stop { machine, incarnation, wipe } => self.stop_at_a_bad_moment(machine, incarnation, wipe),
+            Event::Stop { machine, incarnation, wipe } => {
+                self.stop_at_a_bad_moment(machine, incarnation, wipe)
+            }
         }
     }
 
@@ -223,9 +225,16 @@ impl World {
         let start = self.now;
         let limit = start + self.plan.patience;
         let goals: Vec<u64> = self.clients.iter().map(|client| client.writes() + 3).collect();
-        while !(self.all_serve() && self.clients.iter().zip(&goals).all(|(client, &goal)| client.writes() >= goal)) {
+        while !(self.all_serve()
+            && self.clients.iter().zip(&goals).all(|(client, &goal)| client.writes() >= goal))
+        {
             let end = self.now + 20 * MS;
-            assert!(end < limit, "no service {} ms after the last fault: {}", (self.now - start) / MS, self.picture());
+            assert!(
+                end < limit,
+                "no service {} ms after the last fault: {}",
+                (self.now - start) / MS,
+                self.picture()
+            );
             self.run_until(end);
         }
         self.quiet = true;
@@ -246,9 +255,10 @@ impl World {
     fn all_serve(&self) -> bool {
         let mut statuses = self.machines.iter().map(|machine| machine.status());
         let Some(Some(first)) = statuses.next() else { return false };
-        first.serving && statuses.all(|other| {
-            other.is_some_and(|it| it.serving && (it.leader, it.epoch) == (first.leader, first.epoch))
-        })
+        first.serving
+            && statuses.all(|other| {
+                other.is_some_and(|it| it.serving && (it.leader, it.epoch) == (first.leader, first.epoch))
+            })
     }
 
     /// Whether nothing is under way any more and all servers have applied the same.

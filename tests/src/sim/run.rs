@@ -28,11 +28,24 @@ pub struct Batch {
 }
 
 /// Runs one plan; what was wrong is the error.
-pub fn run(plan: Plan, traced: bool) -> Result<Summary, String> {
-    let run = AssertUnwindSafe(|| World::new(plan, traced).run());
+pub fn run(plan: Plan) -> Result<Summary, String> {
+    judged(&mut World::new(plan))
+}
+
+/// The same, with everything that happened.
+pub fn traced(plan: Plan) -> (String, Result<Summary, String>) {
+    let mut world = World::new(plan);
+    world.trace = Some(String::new());
+    let outcome = judged(&mut world);
+    (world.trace.take().unwrap_or_default(), outcome)
+}
+
+fn judged(world: &mut World) -> Result<Summary, String> {
+    let run = AssertUnwindSafe(|| world.run());
     catch_unwind(run).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned())).unwrap_or_else(|| "a panic".into())
+        text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
+            .unwrap_or_else(|| "a panic".into())
     })
 }
 
@@ -47,7 +60,7 @@ pub fn batch(seeds: Range<u64>, enough: usize, before: impl Fn() + Sync) -> Batc
             if seed >= seeds.end || batch.lock().expect("no worker panics").failures.len() >= enough {
                 return;
             }
-            let outcome = run(Plan::new(seed), false);
+            let outcome = run(Plan::new(seed));
             let mut batch = batch.lock().expect("no worker panics");
             batch.runs += 1;
             match outcome {

@@ -22,7 +22,7 @@ pub enum Spoken {
     AckEpoch(Epoch),
     Diff,
     Trunc,
-    Snap,
+    Snap(Zxid),
     NewLeader,
     /// Acknowledges an epoch and the history up to this transaction.
     AckNewLeader(Epoch, Zxid),
@@ -90,7 +90,11 @@ impl Tap {
                 kind::ACKEPOCH => spoken.push(Spoken::AckEpoch(self.invited)),
                 kind::ACK if packet.zxid.counter() == 0 => {
                     let epoch = packet.zxid.epoch();
-                    assert!(self.new_leader == Some(epoch), "ACK of {epoch:?}, NEWLEADER was {:?}", self.new_leader);
+                    assert!(
+                        self.new_leader == Some(epoch),
+                        "ACK of {epoch:?}, NEWLEADER was {:?}",
+                        self.new_leader
+                    );
                     if !std::mem::replace(&mut self.acked_new_leader, true) {
                         spoken.push(Spoken::AckNewLeader(epoch, self.end));
                     }
@@ -129,7 +133,7 @@ impl Tap {
                 }
                 kind::SNAP => {
                     (self.snapshot, self.end) = (true, zxid);
-                    spoken.push(Spoken::Snap);
+                    spoken.push(Spoken::Snap(zxid));
                 }
                 kind::NEWLEADER => {
                     let again = self.new_leader.replace(zxid.epoch());
