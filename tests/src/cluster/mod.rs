@@ -16,7 +16,7 @@ pub mod sync;
 pub mod tree;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -340,6 +340,11 @@ impl Cluster {
     pub fn client(&self, sid: Sid) -> Client {
         let addr = self.member(sid).client_addr;
         Client::connect(addr).unwrap_or_else(|e| panic!("connecting to member {sid} at {addr}: {e}"))
+    }
+
+    /// The client addresses of all members that are awake.
+    pub fn awake_addrs(&self) -> Vec<SocketAddr> {
+        self.members.iter().filter(|m| m.is_awake()).map(|m| m.client_addr).collect()
     }
 
     /// Starts writers that move between these members; see [`Load`].
