@@ -4,7 +4,7 @@
 //! of the last one are fulfilled. Committed transactions are applied then, too: followers hear of a commit before the
 //! own clients do.
 
-use ringkeeper_engine::id::{Epoch, Sid, Zxid};
+use ringkeeper_engine::id::{Epoch, Zxid};
 use ringkeeper_engine::log::Epochs;
 
 use super::links::Synchronisation;
