@@ -44,6 +44,16 @@ impl Process {
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
+    /// Whether all its threads have been stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a process has tasks");
+        tasks.flatten().all(|task| {
+            let text = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name in brackets. Kernel workers of a ring are stopped with the rest.
+            text.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
+    }
+
     /// Number of open file descriptors.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map(Iterator::count).unwrap_or(0)

@@ -14,12 +14,6 @@ use ringkeeper_tests::node::Server;
 use ringkeeper_tests::on_ensembles;
 use ringkeeper_tests::wire::{Body, code, op};
 
-/// A session at every member that is awake.
-fn clients(cluster: &Cluster) -> Vec<Client> {
-    let awake = cluster.sids().into_iter().filter(|s| cluster.member(*s).is_awake());
-    awake.map(|sid| cluster.client(sid)).collect()
-}
-
 fn sync(client: &mut Client) {
     client.call(op::SYNC, &Body::new().string("/")).expect("sync");
 }
@@ -43,7 +37,7 @@ fn elect_and_serve(kinds: &[Server]) {
     }
     let load = cluster.load("w", &cluster.sids(), kinds.len(), 16);
     load.gets_on(200);
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     assert_eq!(cluster.leader(), leader, "nobody had a reason to elect another");
     cluster.assert_sound();
 }
@@ -59,7 +53,7 @@ fn follower_is_killed_and_comes_back(kinds: &[Server]) {
         cluster.launch(follower);
         load.gets_on(50);
     }
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     assert_eq!(cluster.leader(), leader, "the leader had its quorum all the time");
     cluster.assert_sound();
 }
@@ -100,7 +94,7 @@ fn leader_is_killed_twice(kinds: &[Server]) {
         cluster.launch(leader);
         load.gets_on(50);
     }
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 
@@ -116,7 +110,7 @@ fn all_are_killed_at_once(kinds: &[Server]) {
         cluster.wait_until_serving();
     }
     load.gets_on(50);
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 
@@ -133,7 +127,7 @@ fn members_restart_one_by_one_under_load(kinds: &[Server]) {
         cluster.wait_until_serving();
         load.gets_on(20);
     }
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 
@@ -161,7 +155,7 @@ fn observer_serves_and_does_not_count(kinds: &[Server]) {
     cluster.kill(observer);
     cluster.launch(observer);
     load.gets_on(50);
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 
@@ -177,7 +171,7 @@ fn wiped_member_rejoins_by_snapshot(kinds: &[Server]) {
     cluster.launch(follower);
     assert_eq!(cluster.sync_since(&mark, leader, follower).method, Method::Snap);
     load.gets_on(50);
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
     if kinds.contains(&Server::Apache) {
         // A Java leader's snapshot under load is not of one moment. When the learner is started again, it now and then
@@ -232,7 +226,7 @@ fn wiped_member_waits_for_an_absent_one_and_says_so() {
     }
     cluster.spawn(absent);
     cluster.wait_until_serving();
-    verify_at(&history, clients(&cluster));
+    verify_at(&history, &cluster.awake_addrs());
     cluster.assert_sound();
 }
 
@@ -245,7 +239,7 @@ fn operator_lets_an_empty_member_vote(kinds: &[Server]) {
     if kinds[0] != Server::Apache {
         assert!(!word.exists(), "the operator's word is good for one start");
     }
-    verify_at(&history, clients(&cluster));
+    verify_at(&history, &cluster.awake_addrs());
     cluster.launch(absent);
     cluster.assert_sound();
 }
@@ -260,7 +254,7 @@ fn configuration_lets_an_empty_member_vote(kinds: &[Server]) {
     cluster.wipe(1);
     cluster.launch_some(&[1]);
     assert_eq!(cluster.leader(), 3, "the one with the data leads");
-    verify_at(&history, clients(&cluster));
+    verify_at(&history, &cluster.awake_addrs());
     cluster.launch(2);
     cluster.assert_sound();
 }
@@ -283,7 +277,7 @@ fn weights_decide(kinds: &[Server]) {
     cluster.wait_until_serving();
     load.gets_on(20);
     cluster.launch(3);
-    load.finish_unharmed(clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 

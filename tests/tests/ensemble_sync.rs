@@ -14,10 +14,6 @@ use ringkeeper_tests::node::Server;
 use ringkeeper_tests::wire::{Body, op};
 use ringkeeper_tests::{on_ensembles, on_mixed_ensembles};
 
-fn clients(cluster: &Cluster) -> Vec<Client> {
-    cluster.sids().into_iter().map(|sid| cluster.client(sid)).collect()
-}
-
 /// Sets `path` this often to values of this length, many requests in flight.
 fn set_often(client: &mut Client, path: &str, times: usize, len: usize) {
     let body = Body::new().string(path).buffer(&vec![b'x'; len]).int(-1);
@@ -35,13 +31,16 @@ fn set_often(client: &mut Client, path: &str, times: usize, len: usize) {
     }
 }
 
-/// Stops the first member while the rest carry out `times` writes of `len` bytes, and hands to `judge` how it was
-/// brought up to date.
-fn missed(plan: Plan, times: usize, len: usize, judge: impl FnOnce(Sync)) {
+/// Fills the tree with `ballast` half megabytes, stops the first member while the rest carry out `times` writes of `len`
+/// bytes, and hands to `judge` how it was brought up to date.
+fn missed(plan: Plan, ballast: usize, times: usize, len: usize, judge: impl FnOnce(Sync)) {
     let mut cluster = plan.start_led_by_the_last();
     let (leader, learner) = (3, 1);
     let mut client = cluster.client(leader);
     client.create("/register", b"", 0).expect("creating");
+    for n in 0..ballast {
+        client.create(&format!("/ballast-{n}"), &vec![b'b'; 500_000], 0).expect("creating");
+    }
     let load = cluster.load("before", &cluster.sids(), 2, 8);
     load.gets_on(20);
     let before = load.finish();
@@ -52,8 +51,8 @@ fn missed(plan: Plan, times: usize, len: usize, judge: impl FnOnce(Sync)) {
     judge(cluster.sync_since(&mark, leader, learner));
     let load = cluster.load("after", &cluster.sids(), 3, 8);
     load.gets_on(20);
-    load.finish_unharmed(clients(&cluster));
-    verify_at(&before, clients(&cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
+    verify_at(&before, &cluster.awake_addrs());
     client.close().expect("closing");
     // What the learner got is on its disk, in the right order.
     cluster.kill(learner);
@@ -62,14 +61,15 @@ fn missed(plan: Plan, times: usize, len: usize, judge: impl FnOnce(Sync)) {
 }
 
 fn ten_missed_come_as_a_diff_from_memory(kinds: &[Server]) {
-    missed(Plan::of(kinds), 10, 100, |sync| {
+    missed(Plan::of(kinds), 0, 10, 100, |sync| {
         assert_eq!(sync, Sync { method: Method::Diff, source: Source::Memory });
     });
 }
 
-/// More bytes than any leader keeps in memory, of a history that is cheaper than the state by configuration.
+/// More bytes than any leader keeps in memory, and yet less than the state.
 fn ten_thousand_missed_come_as_a_diff_from_disk(kinds: &[Server]) {
-    missed(Plan::of(kinds).with_line("snapshotSizeFactor=1000000"), 10_000, 2000, |sync| {
+    let plan = Plan::of(kinds).with_line("snapshotSizeFactor=1");
+    missed(plan, 60, 10_000, 2000, |sync| {
         assert_eq!(sync, Sync { method: Method::Diff, source: Source::Disk });
     });
 }
@@ -77,7 +77,7 @@ fn ten_thousand_missed_come_as_a_diff_from_disk(kinds: &[Server]) {
 /// Twenty megabytes of history, a few kilobytes of state. (Apache counts only whole log files behind the first, and
 /// begins a new one with every snapshot.)
 fn too_many_missed_come_as_a_snapshot(kinds: &[Server]) {
-    missed(Plan::of(kinds).with_line("snapCount=2000"), 10_000, 2000, |sync| {
+    missed(Plan::of(kinds).with_line("snapCount=2000"), 0, 10_000, 2000, |sync| {
         assert_eq!(sync.method, Method::Snap)
     });
 }
@@ -158,7 +158,7 @@ fn strays_are_gone(cluster: &mut Cluster) {
     }
     let load = cluster.load("after", &cluster.sids(), 3, 8);
     load.gets_on(20);
-    load.finish_unharmed(clients(cluster));
+    load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }
 

@@ -169,6 +169,8 @@ struct Ensemble {
     /// How we were synchronised last.
     taken: links::Synchronisation,
     counts: status::Counts,
+    /// What the operator was told last of a wait for a leader: untrusted or not, for whom, when.
+    told_of_wait: Option<(bool, Vec<Sid>, u64)>,
 }
 
 impl Ensemble {
@@ -223,6 +225,7 @@ impl Member {
             serving: false,
             taken: links::Synchronisation::default(),
             counts: status::Counts::default(),
+            told_of_wait: None,
         }));
         member.perform(actions, None, &mut Nobody)?;
         member.drain_events(&mut Nobody)?;

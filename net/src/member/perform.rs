@@ -4,7 +4,7 @@
 //! of the last one are fulfilled. Committed transactions are applied then, too: followers hear of a commit before the
 //! own clients do.
 
-use ringkeeper_engine::id::{Epoch, Sid, Zxid};
+use ringkeeper_engine::id::{Epoch, Zxid};
 use ringkeeper_engine::log::Epochs;
 
 use super::links::Synchronisation;
@@ -143,7 +143,7 @@ impl Member {
                 self.service.retire(out);
             }
             Action::Report(fault) => tracing::warn!("{fault}"),
-            Action::Waiting { untrusted, silent } => report_waiting(untrusted, &silent),
+            Action::Waiting { untrusted, silent } => ensemble.waits(untrusted, silent, self.now.mono_ms),
         }
         Ok(())
     }
@@ -235,23 +235,6 @@ impl Member {
             Flow::Informs => Each::Inform,
         };
         ensemble.links.stream(link, each, after, upto, &self.ledger.log);
-    }
-}
-
-/// Why there is no leader yet, and what the operator can do about it.
-fn report_waiting(untrusted: bool, missing: &[Sid]) {
-    let missing: Vec<String> = missing.iter().map(Sid::to_string).collect();
-    let missing = missing.join(", ");
-    if untrusted {
-        tracing::warn!(
-            %missing,
-            "this member may have forgotten what it acknowledged (its directory is new, or was damaged): it votes only \
-             when a leader has brought it up to date, or when all voters are as empty. Start the servers that are \
-             missing; if this ensemble is new and some will never come, put a file named `initialize` into the data \
-             directory"
-        );
-    } else {
-        tracing::warn!(%missing, "no leader is found; voters that were not heard of are listed");
     }
 }
 

@@ -2,8 +2,8 @@
 
 use ringkeeper_engine::id::{Epoch, Sid};
 
-use super::Member;
 use super::links::Synchronisation;
+use super::{Ensemble, Member};
 use crate::wire::election::State;
 use crate::zab::history::History;
 use crate::zab::marks::Marks;
@@ -60,6 +60,36 @@ impl Counts {
         self.snaps_sent += u64::from(sync.snap);
         self.truncs_sent += u64::from(sync.trunc);
         self.diffs_sent += u64::from(sync.diff || (sync.trunc && sync.followed.is_some()));
+    }
+}
+
+/// How often the operator is told of the same wait, in milliseconds.
+const SAY_AGAIN_MS: u64 = 30_000;
+
+impl Ensemble {
+    /// No leader is found: tells the operator for whom it waits, and what can be done about it.
+    pub(super) fn waits(&mut self, untrusted: bool, silent: Vec<Sid>, now_ms: u64) {
+        let again = |(was, whom, at): &(bool, Vec<Sid>, u64)| {
+            (*was, whom) != (untrusted, &silent) || now_ms >= at + SAY_AGAIN_MS
+        };
+        if !self.told_of_wait.as_ref().is_none_or(again) {
+            return;
+        }
+        let names: Vec<String> = silent.iter().map(Sid::to_string).collect();
+        let whom = match names.is_empty() {
+            true => "all voters to agree on a leader".to_owned(),
+            false => format!("servers that were not heard of: {}", names.join(", ")),
+        };
+        match untrusted {
+            true => tracing::warn!(
+                "waiting for {whom}. This member may have forgotten what it acknowledged, because its directory is new \
+                 or was damaged: it takes part once a leader has brought it up to date, or once all voters have shown \
+                 that they are as empty. If the ensemble is new and some of them will never come, end this server and \
+                 put a file named `initialize` into its data directory"
+            ),
+            false => tracing::warn!("no leader yet, waiting for {whom}"),
+        }
+        self.told_of_wait = Some((untrusted, silent, now_ms));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringkeeper_engine::io::{FsVolume, RingError, VolumeError};
 use ringkeeper_engine::log::LogError;
@@ -10,11 +11,16 @@ use ringkeeper_engine::store::StoreError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::bind::bind;
+use super::bind::{Bound, bind};
 use super::start::{self, Plan};
 use crate::cli::Exit;
 use crate::config::Config;
 use crate::member::Fatal;
+
+/// How often binding the client port is tried.
+const BIND_TRIES: u32 = 40;
+/// Pause between two tries.
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a node did not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +114,7 @@ pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), Serve
     ringkeeper_engine::io::probe()?;
     let (volume, data_lock) = open_directories(&config)?;
     let no_bind = |source| ServeError::Bind { address: config.listen.to_string(), source };
-    let listener = bind(&config).map_err(no_bind)?;
+    let listener = bind_patiently(&config, || signals.pending().next().is_some()).map_err(no_bind)?;
     let address = listener.address().map_err(no_bind)?;
     let serving = Serving { address, data_dir: absolute(&config.data_dir) };
 
@@ -125,6 +131,21 @@ pub fn serve(config: Config, started: impl FnOnce(&Serving)) -> Result<(), Serve
     let ended = node.join();
     drop(data_lock);
     ended
+}
+
+/// Binds the client port. The sockets of a killed predecessor go away with its ring, which takes a moment: a port that
+/// is taken is tried again for a while.
+fn bind_patiently(config: &Config, mut told_to_end: impl FnMut() -> bool) -> io::Result<Bound> {
+    let mut left = BIND_TRIES;
+    loop {
+        left -= 1;
+        match bind(config) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 && !told_to_end() => {
+                std::thread::sleep(BIND_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

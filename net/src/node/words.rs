@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringkeeper_engine::id::{Epoch, SessionId, Sid};
+use ringkeeper_engine::id::{Epoch, SessionId, Sid, Zxid};
 
 use super::front::Census;
 use crate::admin::{
@@ -97,6 +97,10 @@ impl Words {
     fn show_member(&self, now: Now, status: &Status, service: &Service, view: &mut NodeView<'_>) {
         let (mode, state) = mode(status, service);
         (view.mode, view.serving) = (mode, status.serving || mode == Mode::ReadOnly);
+        if mode == Mode::Leader {
+            // As the reference: a new epoch shows before its first transaction.
+            view.zxid = view.zxid.max(Zxid::new(status.epoch, 0));
+        }
         let synced = |observer: bool, votes: bool| {
             let counted = |it: &&LearnerView| {
                 it.synced && it.observer == observer && self.voters.contains(&it.sid) == votes

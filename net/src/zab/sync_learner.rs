@@ -119,7 +119,7 @@ impl Following {
             self.phase = Phase::Adopting;
             // Before the epoch's own transactions there is only its initial history, which needs no ACK.
             let initial = core.history.floor(Zxid::new(self.epoch, 0)).unwrap_or(core.history.base());
-            self.acked = initial.max(self.committed);
+            self.acked = initial.max(self.committed).min(core.durable.get());
             core.persist(Epochs { current: self.epoch, nonvoting: false, ..core.epochs.get() }, out);
         }
     }

@@ -116,9 +116,12 @@ impl History {
     }
 
     /// Compares what this member shows with the promises. Panics with what is lost, invented or altered.
-    pub fn verify(&self, client: &mut Client) {
+    ///
+    /// # Errors
+    /// When the connection breaks before that is known.
+    pub fn verify(&self, client: &mut Client) -> Result<(), Failure> {
         let prefix = &self.prefix;
-        let survivors = self.survivors(client).expect("asking for the counters");
+        let survivors = self.survivors(client)?;
         self.check_survivors(survivors);
         let steps = |wanted: Step| (0..survivors).filter(move |n| step(*n) == wanted);
         let deleted: BTreeSet<u64> = steps(Step::Delete).map(|n| n - 1).collect();
@@ -127,13 +130,13 @@ impl History {
         if survivors > 1 {
             expected.insert("register".into());
             let last = steps(Step::Set).next_back().unwrap_or(1);
-            let (bytes, stat) = client.get(&self.register()).expect("reading the register");
+            let (bytes, stat) = client.get(&self.register())?;
             assert_eq!(bytes, data(prefix, last), "{prefix}: the register holds operation {last}");
             self.check_zxid(last, stat.mzxid);
         }
         let found: BTreeSet<String> = match survivors {
             0 => BTreeSet::new(),
-            _ => client.children(prefix).expect("children").into_iter().collect(),
+            _ => client.children(prefix)?.into_iter().collect(),
         };
         let odd: Vec<_> = expected.symmetric_difference(&found).collect();
         assert!(odd.is_empty(), "{prefix}: lost or invented: {odd:?}");
@@ -142,9 +145,9 @@ impl History {
             for n in chunk {
                 client.queue(op::GET_DATA, &Body::new().string(&self.child(*n)).bool(false));
             }
-            client.flush().expect("asking for nodes");
+            client.flush()?;
             for n in chunk {
-                let reply = client.recv().expect("a reply").ok();
+                let reply = client.recv()?.ok();
                 let reply = reply.unwrap_or_else(|e| panic!("{}: {e}", self.child(*n)));
                 let mut fields = Fields(&reply.body);
                 assert_eq!(fields.buffer().unwrap_or_default(), data(prefix, *n), "{}", self.child(*n));
@@ -154,6 +157,7 @@ impl History {
                 newest = zxid;
             }
         }
+        Ok(())
     }
 
     fn check_zxid(&self, n: u64, found: i64) {
@@ -236,24 +240,33 @@ impl Load {
     }
 
     /// Ends the load; fails if a session was lost on the way or a promise is broken at any of these members.
-    pub fn finish_unharmed(self, clients: Vec<Client>) {
+    pub fn finish_unharmed(self, addrs: &[SocketAddr]) {
         let histories = self.finish();
         for history in &histories {
             assert_eq!(history.expired, 0, "{}: a session expired", history.prefix);
         }
-        verify_at(&histories, clients);
+        verify_at(&histories, addrs);
     }
 }
 
-/// Verifies all histories at each of these members, then closes the sessions.
-pub fn verify_at(histories: &[History], clients: Vec<Client>) {
-    for mut client in clients {
-        client.call(op::SYNC, &Body::new().string("/")).expect("sync");
-        for history in histories {
-            history.verify(&mut client);
+/// Verifies all histories at each of these members. One that has just come back may lose its clients once more.
+pub fn verify_at(histories: &[History], addrs: &[SocketAddr]) {
+    let start = Instant::now();
+    for addr in addrs {
+        while let Err(e) = verify_all(histories, *addr) {
+            assert!(start.elapsed() < DEADLINE && matches!(e, Failure::Io(_)), "verifying at {addr}: {e}");
+            std::thread::sleep(Duration::from_millis(50));
         }
-        client.close().expect("closing");
     }
+}
+
+fn verify_all(histories: &[History], addr: SocketAddr) -> Result<(), Failure> {
+    let mut client = Client::connect(addr)?;
+    client.call(op::SYNC, &Body::new().string("/"))?;
+    for history in histories {
+        history.verify(&mut client)?;
+    }
+    client.close()
 }
 
 impl Drop for Load {
@@ -381,7 +394,8 @@ mod tests {
 
     fn is_condemned(node: &Node, history: &History) -> bool {
         let mut client = node.client();
-        let verdict = catch_unwind(AssertUnwindSafe(|| history.verify(&mut client)));
+        let verdict =
+            catch_unwind(AssertUnwindSafe(|| history.verify(&mut client).expect("the node answers")));
         verdict.is_err()
     }
 

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::client;
 use crate::cluster::Sid;
 use crate::node::{DEADLINE, Server, ringkeeper};
+use crate::process::Process;
 
 /// What `srvr` says a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +194,13 @@ impl Member {
     pub(super) fn pause(&mut self) {
         self.signal(Signal::STOP);
         self.paused = true;
+        // A thread that runs on another core goes on for a moment.
+        let process = Process::new(self.child.as_ref().expect("the member runs").id());
+        let start = Instant::now();
+        while !process.is_stopped() {
+            assert!(start.elapsed() < DEADLINE, "member {} does not stop", self.sid);
+            std::thread::yield_now();
+        }
     }
 
     pub(super) fn wake(&mut self) {

@@ -16,7 +16,7 @@ pub mod sync;
 pub mod tree;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -110,6 +110,12 @@ impl Plan {
         let voters: Vec<Sid> = cluster.members.iter().filter(|m| !m.observer).map(|m| m.sid).collect();
         let last = *voters.last().expect("a cluster has voters");
         for _ in 0..5 {
+            if cluster.members.iter().any(|m| m.kind != cluster.member(last).kind) {
+                // Members of the other kind would agree before ours has seen that all are empty.
+                std::fs::create_dir_all(cluster.member(last).data()).expect("making the data directory");
+                std::fs::write(cluster.member(last).data().join("initialize"), b"")
+                    .expect("writing the file initialize");
+            }
             cluster.spawn(last);
             cluster.member_mut(last).wait_until_it_takes_part();
             for sid in cluster.sids_without(&[last]) {
@@ -340,6 +346,11 @@ impl Cluster {
     pub fn client(&self, sid: Sid) -> Client {
         let addr = self.member(sid).client_addr;
         Client::connect(addr).unwrap_or_else(|e| panic!("connecting to member {sid} at {addr}: {e}"))
+    }
+
+    /// The client addresses of all members that are awake.
+    pub fn awake_addrs(&self) -> Vec<SocketAddr> {
+        self.members.iter().filter(|m| m.is_awake()).map(|m| m.client_addr).collect()
     }
 
     /// Starts writers that move between these members; see [`Load`].

@@ -1,6 +1,7 @@
 //! The whole tree as a client of one member sees it, and the comparison of all members.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure};
@@ -77,24 +78,30 @@ pub fn difference(a: &Tree, b: &Tree) -> Option<String> {
 /// Fails if the members that are awake do not show the same tree.
 pub fn assert_equal(cluster: &Cluster) {
     let start = Instant::now();
-    loop {
-        let awake = cluster.sids().into_iter().filter(|s| cluster.member(*s).is_awake());
-        let trees: Vec<_> = awake.map(|sid| (sid, synced(cluster, sid))).collect();
-        let (first, reference) = &trees[0];
-        let differs =
-            |(sid, tree)| Some(format!("members {first} and {sid} at {}", difference(reference, tree)?));
-        let Some(found) = trees[1..].iter().map(|(sid, tree)| (sid, tree)).find_map(differs) else { return };
+    while let Err(found) = compare(&cluster.awake_addrs()) {
         assert!(start.elapsed() < PATIENCE, "{found}");
         std::thread::sleep(Duration::from_millis(300));
     }
 }
 
-fn synced(cluster: &Cluster, sid: super::Sid) -> Tree {
-    let mut client = cluster.client(sid);
-    client.call(op::SYNC, &Body::new().string("/")).expect("sync");
-    let tree = read(&mut client).unwrap_or_else(|e| panic!("reading the tree of member {sid}: {e}"));
-    client.close().expect("closing");
-    tree
+fn compare(addrs: &[SocketAddr]) -> Result<(), String> {
+    let mut reference = None;
+    for addr in addrs {
+        let tree = synced(*addr).map_err(|e| format!("reading the tree at {addr}: {e}"))?;
+        let (first, expected) = reference.get_or_insert_with(|| (addr, tree.clone()));
+        if let Some(found) = difference(expected, &tree) {
+            return Err(format!("the members at {first} and {addr} differ at {found}"));
+        }
+    }
+    Ok(())
+}
+
+fn synced(addr: SocketAddr) -> Result<Tree, Failure> {
+    let mut client = Client::connect(addr)?;
+    client.call(op::SYNC, &Body::new().string("/"))?;
+    let tree = read(&mut client)?;
+    client.close()?;
+    Ok(tree)
 }
 
 #[cfg(test)]

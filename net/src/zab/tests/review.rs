@@ -175,6 +175,21 @@ fn proposals_belong_to_the_epoch_and_begin_with_its_first() {
 }
 
 #[test]
+fn what_others_have_committed_is_acknowledged_only_when_it_is_durable_here() {
+    let mut node = Node::follower(9);
+    node.leader(FromLeader::Diff(z(1, 9)));
+    node.leader(FromLeader::Proposal(z(2, 1)));
+    node.leader(FromLeader::NewLeader(Epoch(2)));
+    node.leader(FromLeader::Proposal(z(2, 2)));
+    node.leader(FromLeader::Commit(z(2, 1)));
+    node.leader(FromLeader::Commit(z(2, 2)));
+    assert_eq!(node.durable(z(2, 1)), [Action::Persist(epochs(2, 2, false))]);
+    node.promised(epochs(2, 2, false));
+    let upto = Durable::assumed(z(2, 2));
+    assert_eq!(node.durable(z(2, 2)), [Action::Ack { link: Link(1), after: z(2, 1), upto, ours: true }]);
+}
+
+#[test]
 fn an_observer_is_told_to_commit_what_it_has() {
     let (mut node, _) = Node::of(9, 9, 3, epochs(2, 1, false));
     let led = vote(3, z(1, 9), 7, 1);
