@@ -83,6 +83,7 @@ impl World {
         self.at((self.now + delay).max(stalled), Event::Pipe { conn, to });
     }
 
+    /// Some bytes arrive at one end.
     pub fn pipe(&mut self, conn: u64, to: Side) {
         let Some(it) = self.net.conns.get_mut(&conn) else { return };
         let from = it.peek(to.other()).machine;
@@ -139,6 +140,7 @@ impl World {
         }
     }
 
+    /// One end notices that its connection is broken.
     pub fn broken(&mut self, conn: u64, at: Side) {
         let Some(it) = self.net.conns.get_mut(&conn) else { return };
         let end = it.end(at);
@@ -187,6 +189,7 @@ impl World {
         self.after(delay, Event::Dial { machine: index, to, number });
     }
 
+    /// An attempt to connect ends.
     pub fn dialled(&mut self, index: usize, to: usize, number: u64) {
         if self.machines[index].process.as_ref().is_none_or(|it| it.dial != number) {
             return;
@@ -230,6 +233,7 @@ impl World {
         }
     }
 
+    /// An election message arrives.
     pub fn word(&mut self, from: usize, to: usize, number: u64) {
         let blocked = self.net.blocks(from, to);
         let sid = self.machines[from].sid;

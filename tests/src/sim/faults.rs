@@ -1,6 +1,7 @@
 //! What goes wrong, and when: drawn from the seed, never beyond what an ensemble must survive.
 
 use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::io::sim::SimOp;
 use ringkeeper_net::wire::election::State;
 
 use super::net::{Cut, Side};
@@ -16,10 +17,14 @@ impl World {
         self.after(pause, Event::Fault);
         let machine = self.victim();
         match self.rng.u8(0..24) {
-            0..=3 => self.stop(machine),
+            0..=3 => {
+                let power = self.rng.bool();
+                self.stop(machine, power);
+            }
             4 if self.rng.u8(0..3) == 0 => {
                 for machine in 0..self.machines.len() {
-                    self.stop(machine);
+                    let power = self.rng.bool();
+                    self.stop(machine, power);
                 }
             }
             4..=6 => self.isolate(machine),
@@ -39,7 +44,12 @@ impl World {
                 let other = self.rng.usize(0..self.machines.len());
                 self.reconnect_election(machine, other);
             }
-            20..=21 if self.plan.wipes => self.wipe_if_survivable(machine),
+            20 if self.machines[machine].process.is_some() => {
+                let nth = self.rng.u64(0..30);
+                self.machines[machine].disk.fail(SimOp::Write, nth, 5);
+                self.machines[machine].faulty_disk = true;
+            }
+            21 if self.plan.wipes => self.wipe_if_survivable(machine),
             _ => {
                 self.machines.iter_mut().for_each(|machine| machine.slow = 1);
             }
@@ -57,8 +67,7 @@ impl World {
     }
 
     /// A server goes down and comes back.
-    fn stop(&mut self, machine: usize) {
-        let power = self.rng.bool();
+    pub fn stop(&mut self, machine: usize, power: bool) {
         self.crash(machine, power);
         self.comes_back(machine);
     }
@@ -81,7 +90,8 @@ impl World {
         if wipe {
             self.wipe_if_survivable(machine);
         } else {
-            self.stop(machine);
+            let power = self.rng.bool();
+            self.stop(machine, power);
         }
     }
 
@@ -164,6 +174,7 @@ impl World {
         }
         for machine in 0..self.machines.len() {
             self.machines[machine].slow = 1;
+            self.machines[machine].disk.heal();
             self.machines[machine].paused_until = 0;
             self.start(machine);
             self.wake(machine);

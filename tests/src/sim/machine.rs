@@ -11,7 +11,7 @@ use ringkeeper_engine::io::sim::{Completion, Crash, Pick, SimDisk};
 use ringkeeper_engine::log::Space;
 use ringkeeper_engine::store::{self, OnDamage};
 use ringkeeper_net::client::{ConnKey, FromFront, Now, Options, Outbox, Service};
-use ringkeeper_net::member::{EnsembleParts, Member, Parts, Request, Status, SyncCounts};
+use ringkeeper_net::member::{EnsembleParts, Fatal, Member, Parts, Request, Status, SyncCounts};
 use ringkeeper_net::node::ensemble::{self, Trust};
 use ringkeeper_net::wire::election::Notification;
 use ringkeeper_net::zab::event::Link;
@@ -44,6 +44,8 @@ pub struct Machine {
     pub blank: bool,
     /// It has lost its data in this run.
     pub wiped: bool,
+    /// One of its next writes fails.
+    pub faulty_disk: bool,
     /// What the judge remembers of it, whatever becomes of its process.
     pub witness: Witness,
 }
@@ -109,6 +111,7 @@ impl Machine {
             paused_until: 0,
             blank: true,
             wiped: false,
+            faulty_disk: false,
             witness: Witness::default(),
         }
     }
@@ -262,7 +265,12 @@ impl World {
         self.machines[index].process.as_mut().expect("alive").member.begin(time);
         self.receive(index);
         self.take_inbox(index);
-        self.settle_and_seal(index);
+        if let Err(error) = self.settle_and_seal(index) {
+            let machine = &self.machines[index];
+            assert!(machine.faulty_disk, "server {} ends: {error}", machine.sid);
+            self.note(|| format!("server {} ends: {error}", index + 1));
+            return self.stop(index, false);
+        }
         self.observe(index);
         self.cover(index);
         self.talk(index);
@@ -298,15 +306,12 @@ impl World {
         *inbox = later;
     }
 
-    fn settle_and_seal(&mut self, index: usize) {
+    fn settle_and_seal(&mut self, index: usize) -> Result<(), Fatal> {
         let machine = &mut self.machines[index];
         let process = machine.process.as_mut().expect("alive");
         let Process { member, outputs, .. } = process;
         let disk = &mut machine.disk;
-        let alive = |result: Result<_, ringkeeper_net::member::Fatal>| {
-            result.unwrap_or_else(|error| panic!("server {} ends: {error}", machine.sid))
-        };
-        alive(member.settle(disk, outputs).map(|()| None));
+        member.settle(disk, outputs)?;
         member.take_durable();
         let now_ms = member.now().mono_ms;
         if member.is_overloaded() {
@@ -315,7 +320,7 @@ impl World {
         if member.service().next_deadline().is_some_and(|at| at.max(process.expiry_from) <= now_ms) {
             member.tick_clients(outputs);
         }
-        process.log_deadline = alive(member.seal(disk, outputs));
+        process.log_deadline = member.seal(disk, outputs)?;
         let (space, log) = (member.log().space(), member.log_mut());
         while let Some(name) = log.removal_wanted() {
             // What an interrupted start has removed already is no more there.
@@ -328,6 +333,7 @@ impl World {
         }
         let space = if space == Space::Ok { space } else { log.space() };
         member.set_write_admission(space, false);
+        Ok(())
     }
 
     /// Plans the completion of what was handed to the disk.
@@ -343,6 +349,7 @@ impl World {
         }
     }
 
+    /// A write is on the medium.
     pub fn disk_done(&mut self, index: usize, incarnation: u32, tag: u64) {
         let machine = &mut self.machines[index];
         if machine.incarnation != incarnation {
@@ -365,6 +372,8 @@ impl World {
         }
         machine.incarnation += 1;
         machine.paused_until = 0;
+        machine.faulty_disk = false;
+        machine.disk.heal();
         match (power, harsh) {
             (true, true) => machine.disk.crash(Crash::HARSH),
             (true, false) => machine.disk.crash(Crash::seeded(seed)),

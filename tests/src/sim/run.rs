@@ -1,10 +1,13 @@
 //! Runs batches of seeds, on all cores, and says which one failed and why.
 
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use ringkeeper_engine::mutant::{Mutant, plant};
 
 use super::coverage::Coverage;
 use super::plan::Plan;
@@ -27,6 +30,19 @@ pub struct Batch {
     pub committed: usize,
 }
 
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Batch { runs, took, committed, coverage, .. } = self;
+        let simulated = self.simulated_us as f64 / 1e6;
+        write!(
+            f,
+            "{runs} runs, {committed} committed transactions, {simulated:.0} s simulated in {took:.1} s: "
+        )?;
+        write!(f, "{:.0} simulated seconds per second\n{coverage:?}", simulated / took)?;
+        self.failures.iter().try_for_each(|(seed, why)| write!(f, "\nRINGKEEPER_SIM_SEED={seed}: {why}"))
+    }
+}
+
 /// Runs one plan; what was wrong is the error.
 pub fn run(plan: Plan) -> Result<Summary, String> {
     judged(&mut World::new(plan))
@@ -47,6 +63,12 @@ fn judged(world: &mut World) -> Result<Summary, String> {
         text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
             .unwrap_or_else(|| "a panic".into())
     })
+}
+
+/// The first seed that shows a mutant, and how.
+pub fn hunt(mutant: Mutant, seeds: Range<u64>) -> Option<(u64, String)> {
+    let mut batch = batch(seeds, 1, || plant(Some(mutant)));
+    (!batch.failures.is_empty()).then(|| batch.failures.remove(0))
 }
 
 /// Runs seeds until all are done or `enough` have failed.
