@@ -141,6 +141,10 @@ impl Member {
                 self.service.learn(out);
             }
             Action::Retire => {
+                if planted(Mutant::Zk2845UncommittedInTree) && ensemble.serving {
+                    self.apply(self.ledger.log.durable().get(), out)?;
+                }
+                let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
                 ensemble.serving = false;
                 self.service.retire(out);
             }

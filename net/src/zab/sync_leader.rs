@@ -112,7 +112,7 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     // Behind a snapshot that ends earlier the same transactions would have to follow, and more.
     let sparing = |from| from >= facts.cheap_from || from >= facts.window || from >= facts.sendable;
     if known {
-        return Choice::Go(match sparing(peer) {
+        return Choice::Go(match sparing(peer) || hole {
             true => plan(facts, Head::Diff(end), peer, end, end),
             false => snapshot(facts, end),
         });

@@ -21,7 +21,7 @@ impl Following {
     /// DIFF, TRUNC or SNAP.
     pub fn head(&mut self, core: &mut Core, link: Link, packet: FromLeader, out: &mut Vec<Action>) -> Next {
         let last = core.history.last();
-        let untrusted = core.epochs.get().nonvoting;
+        let untrusted = core.epochs.get().nonvoting && !planted(Mutant::Zk261EmptyServerVotes);
         match packet {
             // Nothing has such a zxid; a negative one counts as a very late epoch.
             FromLeader::Diff(zxid) | FromLeader::Trunc(zxid) | FromLeader::Snap(zxid)

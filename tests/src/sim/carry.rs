@@ -294,13 +294,15 @@ impl World {
                 continue;
             }
             if !self.calm && self.rng.u32(0..self.plan.stop_after_word * 8) == 0 {
-                let either = if self.rng.bool() { from } else { from.other() };
                 let Some(it) = self.net.conns.get(&conn) else { return };
-                let machine = it.peek(either).machine;
-                let incarnation = self.machines[machine].incarnation;
-                let delay = if self.rng.bool() { 0 } else { self.rng.u64(0..3 * MS) };
-                let wipe = self.plan.wipes && self.rng.u8(0..4) == 0;
-                self.after(delay, Event::Stop { machine, incarnation, wipe });
+                let machines = [it.peek(from).machine, it.peek(from.other()).machine];
+                let (first, last) = [(0, 1), (1, 2), (0, 2)][self.rng.usize(0..3)];
+                for &machine in &machines[first..last] {
+                    let incarnation = self.machines[machine].incarnation;
+                    let delay = if self.rng.bool() { 0 } else { self.rng.u64(0..3 * MS) };
+                    let wipe = self.plan.wipes && self.rng.u8(0..4) == 0;
+                    self.after(delay, Event::Stop { machine, incarnation, wipe });
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ impl World {
         let pause = self.rng.u64(1..2 * self.plan.fault_every);
         self.after(pause, Event::Fault);
         let machine = self.victim();
-        match self.rng.u8(0..24) {
+        match self.rng.u8(0..26) {
             0..=3 => {
                 let power = self.rng.bool();
                 self.stop(machine, power);
@@ -50,6 +50,13 @@ impl World {
                 self.machines[machine].faulty_disk = true;
             }
             21 if self.plan.wipes => self.wipe_if_survivable(machine),
+            22..=23 => {
+                // What it has proposed to nobody is in its log when it comes back.
+                self.isolate(machine);
+                let incarnation = self.machines[machine].incarnation;
+                let delay = self.rng.u64(1..500) * MS;
+                self.after(delay, Event::Stop { machine, incarnation, wipe: false });
+            }
             _ => {
                 self.machines.iter_mut().for_each(|machine| machine.slow = 1);
             }
