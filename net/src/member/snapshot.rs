@@ -127,7 +127,8 @@ impl Member {
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.counts.cuts += 1;
         }
-        if self.service.tree().last_zxid() > proof.get() && !planted(Mutant::Zk1549TreeNotCut)
+        if self.service.tree().last_zxid() > proof.get()
+            && !planted(Mutant::Zk1549TreeNotCut)
             && !planted(Mutant::Zk2845UncommittedInTree)
         {
             self.roll_back(proof.get())?;

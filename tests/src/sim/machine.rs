@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ringkeeper_engine::id::Sid;
+use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::Volume;
 use ringkeeper_engine::io::sim::{Completion, Crash, Pick, SimDisk};
 use ringkeeper_engine::log::Space;
@@ -266,8 +266,12 @@ impl World {
         self.receive(index);
         self.take_inbox(index);
         if let Err(error) = self.settle_and_seal(index) {
-            let machine = &self.machines[index];
+            let machine = &mut self.machines[index];
             assert!(machine.faulty_disk, "server {} ends: {error}", machine.sid);
+            if machine.status().is_none_or(|status| !status.serving) {
+                // Its log may have been cut, or replaced by a snapshot, in this very turn.
+                machine.witness.durable = Zxid::ZERO;
+            }
             self.note(|| format!("server {} ends: {error}", index + 1));
             return self.stop(index, false);
         }
