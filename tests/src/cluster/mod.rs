@@ -110,6 +110,12 @@ impl Plan {
         let voters: Vec<Sid> = cluster.members.iter().filter(|m| !m.observer).map(|m| m.sid).collect();
         let last = *voters.last().expect("a cluster has voters");
         for _ in 0..5 {
+            if cluster.members.iter().any(|m| m.kind != cluster.member(last).kind) {
+                // Members of the other kind would agree before ours has seen that all are empty.
+                std::fs::create_dir_all(cluster.member(last).data()).expect("making the data directory");
+                std::fs::write(cluster.member(last).data().join("initialize"), b"")
+                    .expect("writing the file initialize");
+            }
             cluster.spawn(last);
             cluster.member_mut(last).wait_until_it_takes_part();
             for sid in cluster.sids_without(&[last]) {
