@@ -2,8 +2,8 @@
 
 use ringkeeper_engine::id::{Epoch, Sid};
 
-use super::{Ensemble, Member};
 use super::links::Synchronisation;
+use super::{Ensemble, Member};
 use crate::wire::election::State;
 use crate::zab::view::{LearnerView, Stretch};
 
