@@ -18,6 +18,7 @@ use super::slots::SlotValue;
 use super::{Log, Segment, Space};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, WriteDone, WriteOp};
+use crate::mutant::{Mutant, planted};
 
 /// Bytes that are kept for encoding the next transaction; what a longer one took beyond is given back.
 const SCRATCH: usize = 1 << 20;
@@ -108,12 +109,21 @@ impl Log {
         }
         let index = done.tag.checked_sub(self.head_tag).map(|i| i as usize);
         let item = index.and_then(|i| self.in_flight.get_mut(i)).filter(|item| !item.done);
+        if item.is_none() && planted(Mutant::Zk4785EarlierBatchInFlight) {
+            return Ok(None);
+        }
         let item = item.expect("a completion belongs to one write in flight");
-        if let Err(source) = done.result {
+        if let Err(source) = done.result
+            && !planted(Mutant::Zk4882FailedWrite)
+        {
             let (path, offset, len) = (self.directory.join(item.name.to_string()), item.offset, item.len);
             return Err(self.write_failed("appending", path, offset, len, source));
         }
         item.done = true;
+        if planted(Mutant::Zk4785EarlierBatchInFlight) {
+            let upto = index.map_or(0, |i| i + 1);
+            self.in_flight.iter_mut().take(upto).for_each(|item| item.done = true);
+        }
         let before = self.durable.seq;
         while self.in_flight.front().is_some_and(|item| item.done) {
             let item = self.in_flight.pop_front().expect("there is a front, seen above");
