@@ -8,7 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::batches::Pos;
 use super::durable::Durable;
 use super::error::LogError;
 use super::format::{BATCH_HEADER, BatchHeader, Point, SegmentHeader, padded, seed_of, txn_zxid};
@@ -38,7 +37,7 @@ pub(super) struct InFlight {
 impl Log {
     /// Appends a transaction to the open batch: `encode` writes its bytes, which begin with a `TxnHeader` that
     /// says `zxid`. It is durable when [`Log::on_done`] says so. On an error nothing has changed.
-    pub fn append(&mut self, zxid: Zxid, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Pos, LogError> {
+    pub fn append(&mut self, zxid: Zxid, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), LogError> {
         self.alive()?;
         if zxid < self.appended {
             return Err(LogError::Order { zxid, last: self.appended });
@@ -54,7 +53,8 @@ impl Log {
             return Err(LogError::NotTheTransaction { zxid, len, found });
         }
         self.appended = zxid;
-        Ok(self.batches.push(zxid, &self.scratch))
+        self.batches.push(zxid, &self.scratch);
+        Ok(())
     }
 
     /// Seals and submits what was appended, while fewer than K writes are in flight. Called at the end of each
@@ -137,11 +137,6 @@ impl Log {
             self.flushed = self.durable;
         }
         Ok((self.durable.seq > before).then(|| Durable::mint(self.durable.zxid)))
-    }
-
-    /// The transaction at a position, durable or not. Panics once it was released.
-    pub fn payload(&self, pos: Pos) -> &[u8] {
-        self.batches.txn(pos)
     }
 
     /// Whether a write may be given a zxid. To be asked before.

@@ -138,7 +138,7 @@ impl Member {
                 self.take_up_service(out)?;
                 let method = self.ensemble.as_ref().map_or("", |e| e.taken.method());
                 tracing::info!(leader = leader.0, epoch = epoch.0, "synchronised by method={method}");
-                self.service.learn(out);
+                self.service.learn(epoch, out);
             }
             Action::Retire => {
                 if planted(Mutant::Zk2845UncommittedInTree) && ensemble.serving {

@@ -20,8 +20,9 @@ use crate::zab::event::{Event, Link};
 
 /// Bytes of a snapshot that are queued as one piece.
 const PIECE: usize = 1 << 20;
-/// A tree below this size is not worth a snapshot.
-const SMALL: u64 = 32 << 20;
+/// A tree is counted with so many bytes at least: making a snapshot of any tree keeps the leader's loop busy, reading a
+/// piece of the log hardly.
+const SMALL: u64 = 256 << 20;
 
 /// Something that blocks the connection to the leader.
 #[derive(Debug)]

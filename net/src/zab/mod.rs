@@ -10,7 +10,7 @@
 //! after every event what must hold within one server, [`view`] is for operators. `paper.rs` tests the guarantees
 //! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events.
 //!
-//! The node does not use it yet: ensembles come next.
+//! `net::member` drives it and does what it wishes.
 
 pub mod action;
 mod broadcast;
