@@ -1,6 +1,8 @@
 //! What each role does: who decides, who forwards, who waits for what.
 
 use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
+use ringkeeper_engine::snapshot::{Limits, Loader, write_stream};
+use ringkeeper_engine::tree::Tree;
 use ringkeeper_engine::txn::{Txn, decode, kind};
 
 use super::ensemble::*;
@@ -533,7 +535,7 @@ fn another_state_takes_the_place_of_all() {
     let node = &mut ensemble.nodes[2];
     node.service.retire(&mut node.out);
     let sessions = ensemble.nodes[LEADER].service.committed_sessions();
-    let mut tree = ringkeeper_engine::tree::Tree::new(9);
+    let mut tree = Tree::new(9);
     for (_, payload) in &ensemble.history {
         let (header, txn, digest) = decode(payload).unwrap();
         tree.apply(&header, &txn, digest, &mut |_| ());
@@ -545,4 +547,32 @@ fn another_state_takes_the_place_of_all() {
     ensemble.settle();
     assert_eq!(ensemble.connected(2, moved.conn), Some((client.session, false)));
     assert_eq!(ensemble.ask(moved, &get("/a")).err, 0);
+}
+
+#[test]
+fn from_the_first_service_on_a_wrong_snapshot_shows() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    assert_eq!(ensemble.ask(client, &create("/a", 0)).err, 0);
+    // The state of the leader, but for its last transaction.
+    let mut before = Tree::new(9);
+    for (_, payload) in &ensemble.history[..ensemble.history.len() - 1] {
+        let (header, txn, digest) = decode(payload).unwrap();
+        before.apply(&header, &txn, digest, &mut |_| ());
+    }
+    let mut loader = Loader::new(ensemble.history.last().unwrap().0, 9, Limits::default());
+    let sessions = ensemble.nodes[LEADER].service.committed_sessions();
+    write_stream(&before, &sessions, &mut |piece| assert_eq!(loader.feed(piece).unwrap().used, piece.len()));
+    let loaded = loader.finish();
+    let node = &mut ensemble.nodes[2];
+    node.service.retire(&mut node.out);
+    node.service.restore(loaded.tree, loaded.sessions);
+    assert!(node.service.tree().is_converging(), "it may be that what is missing comes");
+    node.service.learn(Epoch(1), &mut node.out);
+    ensemble.send(client, &create("/b", 0));
+    assert!(ensemble.up(1) && ensemble.commit());
+    let Some(Down::Commit(zxid, payload)) = ensemble.nodes[2].down.pop_front() else { panic!("no commit") };
+    let node = &mut ensemble.nodes[2];
+    node.service.committed(ensemble.now, zxid, &payload, &mut node.out).unwrap();
+    assert_eq!(node.service.tree().digest_mismatches(), 1);
 }
