@@ -7,6 +7,12 @@ use super::{Admission, Now, Outbox, Proposer, Service, Upstream};
 use crate::admin::Counter;
 
 impl Service {
+    /// This server did not run for so many milliseconds: what clients said meanwhile it could not hear, so that time is
+    /// not held against them.
+    pub fn stood_still(&mut self, ms: u64) {
+        self.sessions.postpone(ms);
+    }
+
     /// Does what time demands: ends sessions that are due, a bounded number per call, and closes connections that
     /// did not shake hands. To be called when [`Service::next_deadline`] has come.
     pub fn tick(&mut self, now: Now, out: &mut impl Outbox, log: &mut (impl Proposer + Upstream)) {

@@ -395,6 +395,20 @@ fn a_new_leader_gives_every_session_a_full_lease() {
     assert_eq!(ensemble.connected(1, late.conn), Some((SessionId::NONE, false)));
 }
 
+#[test]
+fn time_in_which_a_leader_stood_still_is_no_silence() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    ensemble.advance(60_000);
+    ensemble.nodes[LEADER].service.stood_still(60_000);
+    ensemble.tick();
+    assert!(ensemble.nodes[LEADER].wires.proposals.is_empty());
+    ensemble.advance(12_000);
+    ensemble.tick();
+    ensemble.settle();
+    assert!(ensemble.is_closed(client), "what is left of the lease counts");
+}
+
 /// A leader of the reference shows the beginning of its epoch until something commits in it.
 #[test]
 fn a_client_that_saw_an_epoch_begin_may_come_back_before_its_first_write() {
