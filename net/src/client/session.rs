@@ -197,6 +197,11 @@ impl Sessions {
         }
     }
 
+    /// The silence of this session does not count any more, until it is touched again.
+    pub fn let_rest(&mut self, slot: u32) {
+        self.unlink(slot);
+    }
+
     /// Nobody's silence counts any more, until sessions are touched again.
     pub fn rest(&mut self) {
         self.buckets.clear();

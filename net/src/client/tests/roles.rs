@@ -128,7 +128,8 @@ fn every_forwarded_write_takes_one_zxid_whatever_becomes_of_it() {
         assert!(matches!(forward(&mut ensemble, session, cxid, op, &[]), Forwarded::Proposed(_)));
     }
     // Now the session belongs to the one who asks.
-    ensemble.nodes[LEADER].service.revalidate(ensemble.now, 7, client.session, 5000);
+    let leader = &mut ensemble.nodes[LEADER];
+    leader.service.revalidate(ensemble.now, 7, client.session, 5000, &mut leader.out);
     for (cxid, op) in [(6, 12345), (7, op::CHECK), (8, op::RECONFIG), (9, op::SET_DATA), (10, 20), (11, -1)] {
         forward(&mut ensemble, client.session, cxid, op, &[]);
     }
@@ -277,8 +278,7 @@ fn old_connections_of_a_session_that_moved_may_read_at_learners_and_nothing_at_t
     let second = ensemble.resume(1, 0, first);
     ensemble.settle();
     assert!(ensemble.connected(1, second.conn).is_some());
-    ensemble.send(first, &ping());
-    assert!(ensemble.is_closed(first) && ensemble.replies(first).is_empty());
+    assert!(ensemble.is_closed(first));
     let third = ensemble.resume(LEADER, 1, second);
     assert!(ensemble.connected(LEADER, third.conn).is_some());
     assert_eq!(ensemble.ask(second, &get("/")).err, 0);
@@ -290,6 +290,29 @@ fn old_connections_of_a_session_that_moved_may_read_at_learners_and_nothing_at_t
     // On the same server the old connection goes when the new one comes.
     let fourth = ensemble.resume(LEADER, 2, third);
     assert!(ensemble.is_closed(third) && !ensemble.is_closed(fourth));
+}
+
+#[test]
+fn a_learner_parts_with_connections_that_are_silent_but_not_with_sessions() {
+    let mut ensemble = Ensemble::new();
+    let (gone, moved) = (ensemble.client(1, 0), ensemble.client(1, 2));
+    let now_at = ensemble.resume(2, 0, moved);
+    ensemble.settle();
+    assert!(ensemble.connected(2, now_at.conn).is_some());
+    for _ in 0..3 {
+        assert!(!ensemble.is_closed(gone) && !ensemble.is_closed(moved));
+        ensemble.advance(4000);
+        ensemble.send(now_at, &ping());
+        ensemble.tick_at(1);
+        ensemble.tick_at(2);
+    }
+    assert!(ensemble.is_closed(gone) && ensemble.is_closed(moved) && !ensemble.is_closed(now_at));
+    assert!(ensemble.nodes[1].wires.up.is_empty() && ensemble.nodes[1].service.next_deadline().is_none());
+    // Both live on, for all that the learner knows.
+    let back = ensemble.resume(1, 4, gone);
+    ensemble.settle();
+    assert_eq!(ensemble.connected(1, back.conn), Some((gone.session, false)));
+    assert_eq!(ensemble.ask(back, &get("/")).err, 0);
 }
 
 #[test]
@@ -363,7 +386,7 @@ fn the_end_of_a_session_answers_no_request_of_its_number() {
     let mut ensemble = Ensemble::new();
     let client = ensemble.client(1, 0);
     ensemble.advance(13_000);
-    ensemble.tick();
+    ensemble.tick_at(LEADER);
     ensemble.send(client, &xid(0, set("/", b"x", -1)));
     ensemble.settle();
     assert!(ensemble.is_closed(client) && ensemble.replies(client).is_empty());
