@@ -68,13 +68,13 @@ impl Service {
         }
         let id = self.sessions.allocate_id();
         let slot = self.sessions.insert(id, timeout_ms);
+        self.sessions.touch(slot, now.mono_ms);
         self.give_session(at, slot);
         let request = Request { xid: 0, op: op::CREATE_SESSION, received_us: now.mono_us };
         if learner {
             self.forward(at, slot, request, &timeout_ms.to_be_bytes(), bytes, out, log);
             return;
         }
-        self.sessions.touch(slot, now.mono_ms);
         self.sessions.get_mut(slot).owner = Some(OURSELVES);
         let asked = Asked { conn: Some((at, self.conns.get(at).key)), request, bytes: bytes as u32 };
         let ticket = self.prepare(now, slot, asked, log, |prep, emit| prep.create_session(emit));

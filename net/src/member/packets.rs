@@ -197,7 +197,7 @@ impl Member {
             }
             kind::REVALIDATE => {
                 let (session, timeout_ms) = revalidate(packet)?;
-                let valid = self.service.revalidate(self.now, link.0, session, timeout_ms);
+                let valid = self.service.revalidate(self.now, link.0, session, timeout_ms, out);
                 if let Some(ensemble) = &mut self.ensemble {
                     ensemble.links.packets(link, |out| put_revalidated(out, session, valid));
                 }
