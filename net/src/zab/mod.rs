@@ -8,9 +8,7 @@
 //! epoch in `discovery`, chooses how each learner is synchronised in [`sync_leader`], and commits in `broadcast`; a
 //! learner takes the leader's history over in `sync_learner` and lives on with it in `following`. `check` asserts
 //! after every event what must hold within one server, [`view`] is for operators. `paper.rs` tests the guarantees
-//! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events.
-//!
-//! The node does not use it yet: ensembles come next.
+//! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events. [`crate::member`] drives it.
 
 pub mod action;
 mod broadcast;
