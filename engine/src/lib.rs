@@ -7,6 +7,7 @@ pub mod id;
 pub mod io;
 pub mod jute;
 pub mod log;
+pub mod mutant;
 pub mod snapshot;
 pub mod store;
 pub mod tree;

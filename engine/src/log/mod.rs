@@ -42,7 +42,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use aside::SetAside;
-pub use batches::Pos;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
 pub use epochs::Epochs;

@@ -33,8 +33,10 @@ impl Service {
         if reads_only && !(self.options.read_only && request.read_only == Some(true)) {
             return self.close_conn(at, out);
         }
-        // The client has seen a newer state than this server has: it must look for another. Never "expired".
-        if request.last_zxid_seen > self.tree.last_zxid() {
+        // The client has seen a newer state than this server has: it must look for another. Never "expired". A leader of the
+        // reference shows the beginning of its epoch until something commits in it, and that is what every server of this
+        // epoch or a later one has at least: else clients could return to nobody before the next write.
+        if request.last_zxid_seen > self.tree.last_zxid().max(self.epoch_began) {
             return self.close_conn(at, out);
         }
         self.conns.get_mut(at).wants_flag = request.read_only.is_some();

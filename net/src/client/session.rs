@@ -275,6 +275,13 @@ impl Touched {
         into.append(&mut self.list);
         self.round += 1;
     }
+
+    /// Begins the next round without what was noted: there is nobody to be told. Rounds are never counted anew, because
+    /// sessions remember theirs.
+    pub fn forget(&mut self) {
+        self.list.clear();
+        self.round += 1;
+    }
 }
 
 #[cfg(test)]
@@ -349,6 +356,20 @@ mod tests {
         assert_eq!(sessions.len(), 5);
         assert_eq!(sessions.remove(slots[0]).id, SessionId(1));
         assert_eq!(sessions.find(SessionId(1)), None);
+    }
+
+    #[test]
+    fn what_was_noted_for_one_leader_hides_nothing_from_the_next() {
+        let mut sessions = table();
+        let slot = inserted(&mut sessions, 7, 4000, 0);
+        let (mut touched, mut taken) = (Touched::default(), Vec::new());
+        for _ in 0..3 {
+            touched.forget();
+            touched.note(sessions.get_mut(slot));
+            touched.note(sessions.get_mut(slot));
+        }
+        touched.take(&mut taken);
+        assert_eq!(taken, [(SessionId(7), 4000)]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ use ledger::Ledger;
 use links::Links;
 use snapshot::Job;
 
-pub use status::Status;
+pub use status::{Status, SyncCounts};
 
 /// Transactions that wait to be applied above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;

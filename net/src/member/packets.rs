@@ -4,13 +4,14 @@
 //! Whatever a peer sends wrongly costs its connection and nothing else.
 
 use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::txn::{self, TxnError};
 
 use super::links::Synchronisation;
 use super::snapshot::Job;
 use super::{Event, Link, Member};
 use crate::client::{CannotPropose, Forwarded, LeaderFault, Outbox};
 use crate::wire::quorum::payload::{
-    PayloadError, Request, put_revalidated, revalidate, revalidated, touched,
+    PayloadError, Request, activate, put_revalidated, revalidate, revalidated, touched,
 };
 use crate::wire::quorum::{Decoder, QuorumPacket, StreamError, kind};
 use crate::zab::event::{FromLeader, FromLearner};
@@ -19,6 +20,10 @@ use crate::zab::packet::{from_leader, from_learner};
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
 enum Violation {
+    #[error("a proposal that cannot be applied: {0}")]
+    Transaction(#[from] TxnError),
+    #[error("a packet for {announced} carries transaction {carried}")]
+    OtherTransaction { announced: Zxid, carried: Zxid },
     #[error(transparent)]
     Stream(#[from] StreamError),
     #[error(transparent)]
@@ -27,6 +32,24 @@ enum Violation {
     Leader(#[from] LeaderFault),
     #[error(transparent)]
     CannotPropose(#[from] CannotPropose),
+}
+
+/// The transaction that a packet carries, if it is of those that do. What is logged is acknowledged and must be applied
+/// one day, by the next start at the latest: so what cannot be is not taken.
+fn transaction<'a>(packet: &QuorumPacket<'a>, said: FromLeader) -> Result<Option<&'a [u8]>, Violation> {
+    let (announced, payload) = match said {
+        FromLeader::Proposal(zxid) | FromLeader::Inform(zxid) => (zxid, packet.data),
+        // Behind the number of who leads then.
+        FromLeader::InformAndActivate(zxid, _) => (zxid, Some(activate(packet)?.1)),
+        _ => return Ok(None),
+    };
+    if let Some(payload) = payload {
+        let carried = txn::decode(payload)?.0.zxid;
+        if carried != announced {
+            return Err(Violation::OtherTransaction { announced, carried });
+        }
+    }
+    Ok(payload)
 }
 
 impl Member {
@@ -124,11 +147,7 @@ impl Member {
         }
         let Some(said) = from_leader(packet)? else { return Ok(()) };
         self.note_synchronisation(&said);
-        // The transaction of a new configuration stands behind the number of who leads then.
-        let payload = match said {
-            FromLeader::InformAndActivate(..) => packet.data.and_then(|data| data.get(8..)),
-            _ => packet.data,
-        };
+        let payload = transaction(packet, said)?;
         self.drive(Event::Leader(link, said), payload, out);
         Ok(())
     }
@@ -215,5 +234,50 @@ impl Member {
     pub(super) fn receives(&self, link: Link) -> bool {
         let job = self.ensemble.as_ref().and_then(|e| e.job.as_ref());
         matches!(job, Some(Job::Receive { link: from, .. }) if *from == link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringkeeper_engine::id::Epoch;
+    use ringkeeper_engine::txn::{Txn, TxnHeader, encode_into, kind as txn_kind};
+
+    use super::*;
+    use crate::wire::quorum::put_packet;
+
+    const Z: Zxid = Zxid::from_raw(0x3_0000_0004);
+
+    fn taken(kind: i32, zxid: Zxid, data: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let mut bytes = Vec::new();
+        put_packet(&mut bytes, kind, zxid, Some(data));
+        let mut decoder = Decoder::new(1000);
+        decoder.push(&bytes);
+        let packet = decoder.next_packet().unwrap().unwrap();
+        let said = from_leader(&packet).unwrap().unwrap();
+        let taken = transaction(&packet, said).map_err(|violation| violation.to_string())?;
+        Ok(taken.map(<[u8]>::to_vec))
+    }
+
+    #[test]
+    fn only_what_can_be_applied_is_logged() {
+        let header =
+            TxnHeader { client_id: SessionId(7), cxid: 1, zxid: Z, time: 5, kind: txn_kind::CREATE_SESSION };
+        let mut payload = Vec::new();
+        encode_into(&header, &Txn::CreateSession { timeout: 4000 }, None, &mut payload);
+        let activating = [&5i64.to_be_bytes()[..], &payload].concat();
+        for (kind, data) in
+            [(kind::PROPOSAL, &payload), (kind::INFORM, &payload), (kind::INFORM_AND_ACTIVATE, &activating)]
+        {
+            assert_eq!(taken(kind, Z, data), Ok(Some(payload.clone())));
+            let short = taken(kind, Z, &data[..data.len() - 1]).unwrap_err();
+            assert!(short.contains("the timeout of transaction 0x300000004"), "{short}");
+            let other = taken(kind, Zxid::new(Epoch(3), 5), data).unwrap_err();
+            assert!(other.contains("for 0x300000005 carries transaction 0x300000004"), "{other}");
+        }
+        let mut unknown = payload.clone();
+        unknown[28..32].copy_from_slice(&77i32.to_be_bytes());
+        let refused = taken(kind::PROPOSAL, Z, &unknown).unwrap_err();
+        assert!(refused.contains("type 77, which is unknown"), "{refused}");
+        assert_eq!(taken(kind::NEWLEADER, Zxid::new(Epoch(3), 0), b"version=0"), Ok(None));
     }
 }

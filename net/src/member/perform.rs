@@ -6,6 +6,7 @@
 
 use ringkeeper_engine::id::{Epoch, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::links::Synchronisation;
 use super::queue::{Each, zxids};
@@ -113,6 +114,7 @@ impl Member {
             Action::Stream { link, flow, after, upto } => self.stream(link, flow, after, upto),
             Action::SendSnapshot { link, label, upto } => self.send_snapshot(link, label, upto)?,
             Action::Persist(epochs) => self.persist(epochs)?,
+            Action::Append(_) if planted(Mutant::Zk4925SyncNotLogged) && !ensemble.serving => {}
             Action::Append(zxid) => {
                 let payload = payload.expect("what is to be logged is being handled");
                 self.ledger.append(zxid, &mut |out| out.extend_from_slice(payload));
@@ -136,7 +138,7 @@ impl Member {
                 self.take_up_service(out)?;
                 let method = self.ensemble.as_ref().map_or("", |e| e.taken.method());
                 tracing::info!(leader = leader.0, epoch = epoch.0, "synchronised by method={method}");
-                self.service.learn(out);
+                self.service.learn(epoch, out);
             }
             Action::Retire => {
                 ensemble.serving = false;
@@ -176,8 +178,11 @@ impl Member {
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
         ensemble.serving = true;
         let committed = ensemble.committed;
-        if self.service.tree().last_zxid() > committed {
+        if self.service.tree().last_zxid() > committed && !planted(Mutant::Zk2845UncommittedInTree) {
             self.roll_back(committed)?;
+        }
+        if planted(Mutant::Zk2355NotApplied) {
+            self.cursor = self.ledger.log.cursor(committed);
         }
         self.apply_committed(out)
     }

@@ -7,6 +7,7 @@
 
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::log::LogError;
+use ringkeeper_engine::mutant::{Mutant, planted};
 use ringkeeper_engine::snapshot::{self, Limits, Loader};
 use ringkeeper_engine::store;
 use ringkeeper_engine::tree::Tree;
@@ -19,8 +20,9 @@ use crate::zab::event::{Event, Link};
 
 /// Bytes of a snapshot that are queued as one piece.
 const PIECE: usize = 1 << 20;
-/// A tree below this size is not worth a snapshot.
-const SMALL: u64 = 32 << 20;
+/// A tree is counted with so many bytes at least: making a snapshot of any tree keeps the leader's loop busy, reading a
+/// piece of the log hardly.
+const SMALL: u64 = 256 << 20;
 
 /// Something that blocks the connection to the leader.
 #[derive(Debug)]
@@ -123,7 +125,10 @@ impl Member {
             Err(error) => return Err(error.into()),
         };
         self.log_replaced();
-        if self.service.tree().last_zxid() > proof.get() {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.counts.cuts += 1;
+        }
+        if self.service.tree().last_zxid() > proof.get() && !planted(Mutant::Zk1549TreeNotCut) {
             self.roll_back(proof.get())?;
         }
         Ok(Event::Truncated(proof))
@@ -175,7 +180,11 @@ impl Member {
         };
         let here = self.service.tree().last_zxid() == upto;
         if here {
-            snapshot::write_stream(self.service.tree(), &self.service.committed_sessions(), &mut put);
+            let mut sessions = self.service.committed_sessions();
+            if planted(Mutant::Zk3144SessionsTooOld) {
+                sessions.pop();
+            }
+            snapshot::write_stream(self.service.tree(), &sessions, &mut put);
         } else {
             let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
             snapshot::write_stream(&other.tree, &other.sessions, &mut put);

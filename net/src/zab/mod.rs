@@ -8,7 +8,9 @@
 //! epoch in `discovery`, chooses how each learner is synchronised in [`sync_leader`], and commits in `broadcast`; a
 //! learner takes the leader's history over in `sync_learner` and lives on with it in `following`. `check` asserts
 //! after every event what must hold within one server, [`view`] is for operators. `paper.rs` tests the guarantees
-//! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events. [`crate::member`] drives it.
+//! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events.
+//!
+//! `net::member` drives it and does what it wishes.
 
 pub mod action;
 mod broadcast;
@@ -40,6 +42,7 @@ use std::collections::BTreeMap;
 
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::{Durable, Epochs};
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use crate::wire::election::{Notification, State};
 use action::Action;
@@ -149,7 +152,8 @@ impl Core {
 
     /// Whether this server may help to elect.
     fn trusted_voter(&self) -> bool {
-        self.config.members.votes(self.config.me) && !self.epochs.get().nonvoting
+        let trusted = !self.epochs.get().nonvoting || planted(Mutant::Zk261EmptyServerVotes);
+        self.config.members.votes(self.config.me) && trusted
     }
 
     fn observes(&self) -> bool {
@@ -307,6 +311,11 @@ impl Zab {
         self.core.marks
     }
 
+    /// Which transactions the log holds.
+    pub fn history(&self) -> &History {
+        &self.core.history
+    }
+
     /// What this server has promised.
     pub fn epochs(&self) -> Epochs {
         self.core.epochs.get()
@@ -433,7 +442,10 @@ impl Zab {
             return;
         }
         let (last, epochs) = (core.history.last().epoch(), core.epochs.get());
-        if last > epochs.current && core.history.last() > Zxid::ZERO {
+        if last > epochs.current
+            && core.history.last() > Zxid::ZERO
+            && !planted(Mutant::Zk1653CrashBeforeEpoch)
+        {
             // A history without holes that ends in an epoch contains the one that the epoch began with, so that this
             // is what adopting the epoch would have led to (quorum reference 3.5).
             out.push(Action::Report(Fault::EpochRaised { current: epochs.current, last }));

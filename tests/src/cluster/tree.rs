@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure};
 use crate::cluster::Cluster;
-use crate::wire::{Body, Fields, Stat, code, op};
+use crate::wire::{Body, Fields, Stat, code, connect_request, op};
 
 /// How long members may differ. What a client may read after a `sync` is equal at once; but sessions of killed
 /// clients may still be ending.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Each member shows its own configuration there.
 const OWN: &str = "/zookeeper/config";
@@ -97,7 +97,9 @@ fn compare(addrs: &[SocketAddr]) -> Result<(), String> {
 }
 
 fn synced(addr: SocketAddr) -> Result<Tree, Failure> {
-    let mut client = Client::connect(addr)?;
+    // Apache now and then forgets to answer: ask again while there is time.
+    let request = connect_request(30_000, 0, &[0; 16]);
+    let mut client = Client::handshake_within(addr, request, Duration::from_secs(3))?;
     client.call(op::SYNC, &Body::new().string("/"))?;
     let tree = read(&mut client)?;
     client.close()?;

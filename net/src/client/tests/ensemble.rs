@@ -125,7 +125,7 @@ impl Ensemble {
             (node.wires, node.down, node.syncs) = Default::default();
             match id {
                 LEADER => node.service.lead(self.now, epoch, &mut node.out),
-                _ => node.service.learn(&mut node.out),
+                _ => node.service.learn(epoch, &mut node.out),
             }
         }
     }

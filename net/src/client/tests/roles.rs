@@ -393,6 +393,28 @@ fn a_new_leader_gives_every_session_a_full_lease() {
     assert_eq!(ensemble.connected(1, late.conn), Some((SessionId::NONE, false)));
 }
 
+/// A leader of the reference shows the beginning of its epoch until something commits in it.
+#[test]
+fn a_client_that_saw_an_epoch_begin_may_come_back_before_its_first_write() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    ensemble.elect(Epoch(3));
+    let seen = |epoch, counter| Zxid::new(Epoch(epoch), counter).raw();
+    for (at, slot) in [(LEADER, 0), (1, 2), (2, 4)] {
+        for (slot, seen, served) in
+            [(slot, seen(2, 0), true), (slot, seen(3, 0), true), (slot + 1, seen(3, 1), false)]
+        {
+            let conn = ensemble.accept(at, slot);
+            let hello = connect(seen, 10_000, client.session, &password::of(client.session), Some(false));
+            ensemble.frame(at, conn, &hello);
+            ensemble.settle();
+            let answer = ensemble.connected(at, conn);
+            assert_eq!(answer, served.then_some((client.session, false)), "{seen:#x} at {at}");
+            assert_eq!(ensemble.nodes[at].out.closed.contains(&conn), !served);
+        }
+    }
+}
+
 #[test]
 fn what_is_not_committed_is_forgotten_with_the_role() {
     for at in [LEADER, 1] {
@@ -518,7 +540,7 @@ fn another_state_takes_the_place_of_all() {
     }
     let node = &mut ensemble.nodes[2];
     node.service.restore(tree, sessions);
-    node.service.learn(&mut node.out);
+    node.service.learn(Epoch(1), &mut node.out);
     let moved = ensemble.resume(2, 0, client);
     ensemble.settle();
     assert_eq!(ensemble.connected(2, moved.conn), Some((client.session, false)));
