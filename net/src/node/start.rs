@@ -291,6 +291,17 @@ fn recover(
     if let Some(torn) = &report.torn {
         tracing::warn!("{torn}");
     }
+    if let Some(set_aside) = &report.set_aside {
+        tracing::error!(
+            "{set_aside}. This member begins anew and does not vote before a leader has brought it up to date"
+        );
+    }
+    if report.epochs_lost {
+        tracing::error!(
+            "the file `epochs` was lost: this server does not know what it has promised. A member does not vote before a \
+             leader has brought it up to date"
+        );
+    }
     tracing::info!(
         transactions = report.records, last = %report.last, segments = report.segments, generation = report.generation,
         took_ms = store.took.as_millis() as u64, ring = %ring.features(), "the data is read back"

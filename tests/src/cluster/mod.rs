@@ -400,7 +400,10 @@ impl Drop for Cluster {
             }
             if std::env::var_os("RINGKEEPER_KEEP").is_some() {
                 self.home.disable_cleanup(true);
-                eprintln!("directories, configurations and whole logs are left in {}", self.home.path().display());
+                eprintln!(
+                    "directories, configurations and whole logs are left in {}",
+                    self.home.path().display()
+                );
             }
         }
         // All at once, before the first wait.
