@@ -33,6 +33,9 @@ impl Service {
         if reads_only && !(self.options.read_only && request.read_only == Some(true)) {
             return self.close_conn(at, out);
         }
+        if self.role == Role::Leader && !self.options.leader_serves {
+            return self.close_conn(at, out);
+        }
         // The client has seen a newer state than this server has: it must look for another. Never "expired".
         if request.last_zxid_seen > self.tree.last_zxid() {
             return self.close_conn(at, out);
