@@ -4,6 +4,7 @@
 //! Whatever a peer sends wrongly costs its connection and nothing else.
 
 use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::txn::{self, TxnError};
 
 use super::links::Synchronisation;
 use super::snapshot::Job;
@@ -27,14 +28,21 @@ enum Violation {
     Leader(#[from] LeaderFault),
     #[error(transparent)]
     CannotPropose(#[from] CannotPropose),
+    #[error("what the leader proposes cannot be taken: {0}")]
+    Transaction(#[from] TxnError),
+    #[error("what the leader proposes as {zxid} calls itself {said}")]
+    Misnamed { zxid: Zxid, said: Zxid },
+    #[error("transaction {zxid} has {len} bytes, and the log takes at most {max}")]
+    TooLong { zxid: Zxid, len: usize, max: usize },
 }
 
 impl Member {
     /// Bytes from a quorum connection.
     pub fn received(&mut self, link: Link, bytes: &[u8], out: &mut impl Outbox) {
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.links.accepted(link);
-        }
+        let Some(ensemble) = self.ensemble.as_mut().filter(|ensemble| !ensemble.is_over(link)) else {
+            return;
+        };
+        ensemble.links.accepted(link);
         let Some(mut decoder) = self.lend_decoder(link) else { return };
         decoder.push(bytes);
         self.read(link, &mut decoder, out);
@@ -80,7 +88,12 @@ impl Member {
                 Err(error) => Err(error.into()),
             };
             if let Err(violation) = done {
-                tracing::warn!(link = link.0, "closing a quorum connection: {violation}");
+                if self.is_introduced(link) {
+                    tracing::warn!(link = link.0, "closing a quorum connection: {violation}");
+                } else {
+                    // Not louder: a stranger must not be able to fill the disk with our lines.
+                    tracing::debug!(link = link.0, "closing a connection to the quorum port: {violation}");
+                }
                 return self.close(link, out);
             }
         }
@@ -120,6 +133,7 @@ impl Member {
                 let (service, mut seam) = self.seam();
                 service.synced(seam.now, out, &mut seam)?;
             }
+            kind::NEWLEADER => self.compare_config(packet.data.unwrap_or_default()),
             _ => {}
         }
         let Some(said) = from_leader(packet)? else { return Ok(()) };
@@ -129,7 +143,42 @@ impl Member {
             FromLeader::InformAndActivate(..) => packet.data.and_then(|data| data.get(8..)),
             _ => packet.data,
         };
+        if let FromLeader::Proposal(zxid)
+        | FromLeader::Inform(zxid)
+        | FromLeader::InformAndActivate(zxid, _) = said
+        {
+            self.check_transaction(zxid, payload.unwrap_or_default())?;
+        }
         self.drive(Event::Leader(link, said), payload, out);
+        Ok(())
+    }
+
+    /// A leader whose ensemble was reconfigured sends a newer configuration than ours, which came from our files and
+    /// cannot change. Nothing depends on it but who our next leader may be, so that the operator is told.
+    fn compare_config(&self, theirs: &[u8]) {
+        let Some(ensemble) = &self.ensemble else { return };
+        let ours = config_version(ensemble.config_text.as_bytes());
+        let theirs = config_version(theirs);
+        if theirs > ours {
+            tracing::warn!(
+                "the leader's configuration has version {:x}, that of this server {:x}: it does not follow \
+                 reconfigurations, and must be started again with the new configuration",
+                theirs.unwrap_or_default(),
+                ours.unwrap_or_default()
+            );
+        }
+    }
+
+    /// What is in our log we must be able to apply, now and after every start: nothing else gets there.
+    fn check_transaction(&self, zxid: Zxid, payload: &[u8]) -> Result<(), Violation> {
+        let (len, max) = (payload.len(), self.ledger.log.max_record());
+        if len > max {
+            return Err(Violation::TooLong { zxid, len, max });
+        }
+        let (header, ..) = txn::decode(payload)?;
+        if header.zxid != zxid {
+            return Err(Violation::Misnamed { zxid, said: header.zxid });
+        }
         Ok(())
     }
 
@@ -216,4 +265,11 @@ impl Member {
         let job = self.ensemble.as_ref().and_then(|e| e.job.as_ref());
         matches!(job, Some(Job::Receive { link: from, .. }) if *from == link)
     }
+}
+
+/// The version that the text of a configuration ends with.
+pub(super) fn config_version(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("version="))?;
+    i64::from_str_radix(version.trim(), 16).ok()
 }

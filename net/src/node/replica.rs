@@ -22,7 +22,10 @@ use crate::zab::event::Link;
 /// Milliseconds before another segment is asked for when one could not be made.
 const SEGMENT_RETRY_MS: u64 = 1000;
 
-/// Milliseconds after an overload during which no session expires.
+/// A turn that begins so many milliseconds late was held up: by a long piece of work, or with the whole machine.
+const STALL_MS: u64 = 250;
+
+/// Milliseconds after an overload or a stall during which no session expires.
 const EXPIRY_GRACE_MS: u64 = 2000;
 
 /// A member, its files and its connections.
@@ -128,12 +131,18 @@ impl Replica {
     }
 
     /// The node ends: requests that come now are left unread, so that what was taken can be settled.
-    pub fn take_no_more(&mut self) {
+    pub fn take_no_more(&mut self, out: &mut impl Outbox) {
         self.ending = true;
+        self.member.end(out);
     }
 
     /// Begins a turn.
     pub fn begin(&mut self, now: Now) {
+        let wanted = self.next_deadline().map(|at| at.max(self.now().mono_ms));
+        if wanted.is_some_and(|at| at + STALL_MS <= now.mono_ms) {
+            // Who has been deaf cannot say who was silent.
+            self.expiry_from = now.mono_ms + EXPIRY_GRACE_MS;
+        }
         self.member.begin(now);
     }
 
@@ -276,14 +285,19 @@ impl Replica {
         [service, peers, member, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
-    /// Whether everything proposed is durable and answered.
+    /// Whether everything proposed is durable and answered, or cannot be because the disk is full.
     pub fn is_settled(&self) -> bool {
-        self.member.is_settled()
+        let log = self.member.log();
+        self.member.is_settled() || (self.no_segments && log.sealed() == log.durable().get())
     }
 
     /// Ends the log in good order.
     pub fn close(self) -> Result<(), Fatal> {
         drop(self.housekeeper);
+        if !self.member.is_settled() {
+            tracing::warn!("the disk is full: what was not acknowledged for that reason is not in the log");
+            return Ok(());
+        }
         self.member.close_log()
     }
 }
