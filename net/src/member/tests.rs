@@ -3,7 +3,9 @@
 use ringkeeper_engine::id::{Epoch, SessionId, Sid, Zxid};
 use ringkeeper_engine::io::sim::{Completion, SimDisk};
 use ringkeeper_engine::log::LogOptions;
+use ringkeeper_engine::snapshot::write_stream;
 use ringkeeper_engine::store::{self, OnDamage};
+use ringkeeper_engine::tree::Tree;
 use ringkeeper_engine::txn::{self, Txn, TxnHeader};
 
 use super::*;
@@ -267,6 +269,31 @@ fn what_the_disk_cannot_take_stays_with_the_leader_and_is_acknowledged_when_it_c
     assert!(driver.member.reads(LINK));
     assert!(driver.said().contains(&kind::ACK));
     assert!(driver.member.status().unwrap().serving);
+}
+
+#[test]
+fn a_snapshot_for_which_there_is_no_space_is_tried_again() {
+    let mut stream = Vec::new();
+    let mut leaders = Tree::new(1);
+    let zxid = z(1, 1);
+    let payload = transaction(zxid, 10);
+    let (header, record, digest) = txn::decode(&payload).unwrap();
+    leaders.apply(&header, &record, digest, &mut |_| ());
+    write_stream(&leaders, &[], &mut |bytes| stream.extend_from_slice(bytes));
+    for full in [true, false] {
+        let mut driver = Driver::accepted();
+        if full {
+            driver.disk.set_capacity(0);
+        }
+        driver.say(|out| {
+            put_packet(out, kind::SNAP, zxid, None);
+            out.extend_from_slice(&stream);
+        });
+        driver.turn();
+        assert_eq!(driver.requests.contains(&Request::Close(LINK)), full);
+        let want = if full { Zxid::ZERO } else { zxid };
+        assert_eq!(driver.member.service().tree().last_zxid(), want);
+    }
 }
 
 #[test]
