@@ -33,6 +33,9 @@ impl Service {
         if reads_only && !(self.options.read_only && request.read_only == Some(true)) {
             return self.close_conn(at, out);
         }
+        if self.role == Role::Leader && !self.options.leader_serves {
+            return self.close_conn(at, out);
+        }
         // The client has seen a newer state than this server has: it must look for another. Never "expired". A leader of the
         // reference shows the beginning of its epoch until something commits in it, and that is what every server of this
         // epoch or a later one has at least: else clients could return to nobody before the next write.

@@ -23,7 +23,7 @@ use crate::zab::sync_leader::Source;
 impl Member {
     /// Tells the core what happened, and does what follows. `payload` is what a PROPOSAL or INFORM carries.
     pub(super) fn drive(&mut self, event: Event, payload: Option<&[u8]>, out: &mut impl Outbox) {
-        if self.failed.is_some() {
+        if self.failed.is_some() || self.ensemble.as_ref().is_none_or(|ensemble| ensemble.ending) {
             return;
         }
         self.tell_submitted(out);
@@ -47,7 +47,7 @@ impl Member {
     /// What we proposed since the last time: the core must know of it before it hears of anything else.
     pub(super) fn tell_submitted(&mut self, out: &mut impl Outbox) {
         let appended = self.ledger.log.appended();
-        let Some(ensemble) = &self.ensemble else { return };
+        let Some(ensemble) = self.ensemble.as_ref().filter(|ensemble| !ensemble.ending) else { return };
         if ensemble.zab.leads().is_some() && appended > ensemble.zab.marks().submitted {
             let told = self.handle(Event::Submitted(appended), None, out);
             self.note_failure(told);
@@ -91,7 +91,10 @@ impl Member {
         let links = &mut ensemble.links;
         match action {
             Action::Notify(to, said) => ensemble.requests.push(Request::Notify(to, said)),
-            Action::Connect(to) => ensemble.requests.push(Request::Connect(to)),
+            Action::Connect(to) => {
+                ensemble.forget_dial();
+                ensemble.requests.push(Request::Connect(to));
+            }
             Action::Disconnect(link) => {
                 self.forget(link);
                 self.request(Request::Close(link));
@@ -145,7 +148,11 @@ impl Member {
                     self.apply(self.ledger.log.durable().get(), out)?;
                 }
                 let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-                ensemble.serving = false;
+                ensemble.forget_dial();
+                if std::mem::take(&mut ensemble.serving) {
+                    ensemble.since_ms = self.now.mono_ms;
+                    tracing::info!("no leader any more, clients are not answered");
+                }
                 self.service.retire(out);
             }
             Action::Report(fault) => tracing::warn!("{fault}"),
@@ -180,7 +187,7 @@ impl Member {
     /// Before the first client is answered: the tree is exactly what is committed.
     fn take_up_service(&mut self, out: &mut impl Outbox) -> Result<(), Fatal> {
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-        ensemble.serving = true;
+        (ensemble.serving, ensemble.since_ms) = (true, self.now.mono_ms);
         let committed = ensemble.committed;
         if self.service.tree().last_zxid() > committed && !planted(Mutant::Zk2845UncommittedInTree) {
             self.roll_back(committed)?;

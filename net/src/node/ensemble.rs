@@ -79,6 +79,7 @@ pub fn zab_config(ensemble: &Ensemble, tick_ms: u32) -> zab::Config {
         config_version: ensemble.version,
         tick_ms: tick_ms.into(),
         init_limit: ensemble.init_limit.into(),
+        connect_limit: ensemble.connect_to_learner_limit.into(),
         sync_limit: ensemble.sync_limit.into(),
         announce_ms: ensemble.min_notification_ms.into(),
         announce_max_ms: ensemble.max_notification_ms.into(),

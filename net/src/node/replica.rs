@@ -130,8 +130,9 @@ impl Replica {
     }
 
     /// The node ends: requests that come now are left unread, so that what was taken can be settled.
-    pub fn take_no_more(&mut self) {
+    pub fn take_no_more(&mut self, out: &mut impl Outbox) {
         self.ending = true;
+        self.member.end(out);
     }
 
     /// Begins a turn.
@@ -285,14 +286,19 @@ impl Replica {
         [service, peers, member, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
-    /// Whether everything proposed is durable and answered.
+    /// Whether everything proposed is durable and answered, or cannot be because the disk is full.
     pub fn is_settled(&self) -> bool {
-        self.member.is_settled()
+        let log = self.member.log();
+        self.member.is_settled() || (self.no_segments && log.sealed() == log.durable().get())
     }
 
     /// Ends the log in good order.
     pub fn close(self) -> Result<(), Fatal> {
         drop(self.housekeeper);
+        if !self.member.is_settled() {
+            tracing::warn!("the disk is full: what was not acknowledged for that reason is not in the log");
+            return Ok(());
+        }
         self.member.close_log()
     }
 }

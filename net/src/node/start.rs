@@ -351,6 +351,7 @@ fn service_options(config: &Config) -> Options {
     Options {
         server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.me.0 as u8),
         read_only: config.ensemble.as_ref().is_some_and(|ensemble| ensemble.read_only_mode),
+        leader_serves: config.ensemble.as_ref().is_none_or(|ensemble| ensemble.leader_serves),
         tick_ms: config.tick_ms,
         min_session_timeout_ms: config.min_session_timeout_ms.unsigned_abs(),
         max_session_timeout_ms: config.max_session_timeout_ms.unsigned_abs(),

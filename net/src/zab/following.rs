@@ -91,7 +91,7 @@ impl Following {
             acked: Zxid::ZERO,
             began: core.now + delay,
         };
-        core.timers.set(Timer::Phase, following.began + core.config.init_limit * core.config.tick_ms);
+        core.timers.set(Timer::Phase, following.began + core.config.connect_limit * core.config.tick_ms);
         following
     }
 

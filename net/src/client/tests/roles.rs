@@ -530,6 +530,19 @@ fn without_a_leader_those_who_asked_for_it_may_read() {
 }
 
 #[test]
+fn a_leader_that_does_not_serve_turns_clients_away_and_followers_take_them() {
+    let mut ensemble = Ensemble::away(|options| options.leader_serves = false);
+    ensemble.establish(Epoch(1));
+    let (of_leader, of_follower) = (ensemble.accept(LEADER, 0), ensemble.accept(1, 0));
+    for (node, conn) in [(LEADER, of_leader), (1, of_follower)] {
+        ensemble.frame(node, conn, &connect(0, 10_000, SessionId::NONE, &[0; 16], Some(false)));
+    }
+    ensemble.settle();
+    assert!(ensemble.nodes[LEADER].out.closed.contains(&of_leader));
+    assert!(ensemble.connected(1, of_follower).is_some());
+}
+
+#[test]
 fn a_reading_session_ends_when_it_is_silent() {
     let mut ensemble = Ensemble::away(|options| options.read_only = true);
     let reader = ensemble.accept(1, 1);
