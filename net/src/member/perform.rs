@@ -27,7 +27,8 @@ impl Member {
             return;
         }
         self.tell_submitted(out);
-        let handled = self.handle(event, payload, out);
+        let told = self.tell_reach(out);
+        let handled = told.and_then(|()| self.handle(event, payload, out));
         self.note_failure(handled);
         self.pump(out);
     }
@@ -52,6 +53,14 @@ impl Member {
             let told = self.handle(Event::Submitted(appended), None, out);
             self.note_failure(told);
             self.pump(out);
+        }
+    }
+
+    /// Before a learner is judged: what it could be sent now.
+    fn tell_reach(&mut self, out: &mut impl Outbox) -> Result<(), Fatal> {
+        match self.ensemble.as_ref().filter(|ensemble| ensemble.zab.must_choose()) {
+            Some(ensemble) => self.handle(self.reach(ensemble), None, out),
+            None => Ok(()),
         }
     }
 
@@ -171,6 +180,16 @@ impl Member {
     pub(super) fn close(&mut self, link: Link, out: &mut impl Outbox) {
         self.request(Request::Close(link));
         self.closed(link, out);
+    }
+
+    /// The same while wishes are being performed.
+    pub(super) fn give_up(&mut self, link: Link) -> Result<(), Fatal> {
+        self.forget(link);
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.requests.push(Request::Close(link));
+            ensemble.events.push_back(Event::Closed(link));
+        }
+        Ok(())
     }
 
     fn persist(&mut self, epochs: Epochs) -> Result<(), Fatal> {

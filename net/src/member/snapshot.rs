@@ -198,6 +198,11 @@ impl Member {
             snapshot::write_stream(self.service.tree(), &sessions, &mut put);
         } else {
             let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
+            if other.tree.last_zxid() != upto {
+                // What is not durable here yet cannot be read back. The learner asks again soon.
+                tracing::warn!(%upto, "a snapshot that was chosen cannot be made yet");
+                return self.give_up(link);
+            }
             snapshot::write_stream(&other.tree, &other.sessions, &mut put);
         }
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
