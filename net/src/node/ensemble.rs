@@ -59,6 +59,9 @@ pub fn settle_trust(
         }
     }
     if let Trust::Marker(markers) = trust {
+        if !is_empty(store, epochs) {
+            tracing::warn!("a file `initialize` is removed without effect: this member is not empty");
+        }
         for marker in markers {
             std::fs::remove_file(marker)
                 .map_err(ServeError::system(format!("removing {}", marker.display())))?;
