@@ -46,6 +46,9 @@ fn one_seed_is_one_run() {
     }
 }
 
+/// Mutants that show only when several things go wrong at one moment.
+const NEEDS_MANY: [Mutant; 2] = [Mutant::Zk261EmptyServerVotes, Mutant::Zk4643EpochBeforeHistory];
+
 #[test]
 fn every_historical_bug_is_found() {
     let only = std::env::var("RINGKEEPER_SIM_MUTANT").ok();
@@ -56,13 +59,12 @@ fn every_historical_bug_is_found() {
         if only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        let start = std::time::Instant::now();
+        if NEEDS_MANY.contains(&mutant) && !long() && only.is_none() {
+            println!("{name}: only in the long run");
+            continue;
+        }
         match run::hunt(mutant, 0..seeds) {
-            Some((seed, why)) => println!(
-                "{name}: seed {seed} in {:.1}: {}",
-                start.elapsed().as_secs_f64(),
-                why.lines().next().unwrap_or_default()
-            ),
+            Some((seed, why)) => println!("{name}: seed {seed}: {}", why.lines().next().unwrap_or_default()),
             None => missed.push(name),
         }
     }

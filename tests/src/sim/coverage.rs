@@ -17,8 +17,8 @@ pub struct Coverage {
     pub interrupted: u64,
     /// Sessions that were resumed at another server.
     pub moved: u64,
-    /// Leaders that were established.
-    pub leaders: u64,
+    /// Servers that lost their epochs and nothing else.
+    pub forgetful: u64,
 }
 
 impl AddAssign for Coverage {
@@ -30,7 +30,7 @@ impl AddAssign for Coverage {
         self.wiped += other.wiped;
         self.interrupted += other.interrupted;
         self.moved += other.moved;
-        self.leaders += other.leaders;
+        self.forgetful += other.forgetful;
     }
 }
 
@@ -45,6 +45,7 @@ impl Coverage {
             ("TRUNC and DIFF", trunc_diff),
             ("SNAP", snap),
             ("a wiped member", self.wiped),
+            ("a member that lost its epochs", self.forgetful),
             ("a crash within a synchronisation", self.interrupted),
             ("a session that moved", self.moved),
         ];

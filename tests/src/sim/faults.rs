@@ -2,6 +2,7 @@
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::sim::SimOp;
+use ringkeeper_engine::log::Epochs;
 use ringkeeper_net::wire::election::State;
 
 use super::net::{Cut, Side};
@@ -50,6 +51,7 @@ impl World {
                 self.machines[machine].faulty_disk = true;
             }
             21 if self.plan.wipes => self.wipe_if_survivable(machine),
+            24 if self.plan.wipes => self.forget_if_survivable(machine),
             22..=23 => {
                 // What it has proposed to nobody is in its log when it comes back.
                 self.isolate(machine);
@@ -105,17 +107,33 @@ impl World {
     /// A server loses its data, if there are enough others that have not: an ensemble survives as many as it can
     /// spare, until they have caught up.
     fn wipe_if_survivable(&mut self, machine: usize) {
-        let has_data = |index: usize| {
-            let it = &self.machines[index];
-            let epochs = it.witness.epochs;
-            index != machine && !epochs.nonvoting && it.witness.durable > Zxid::ZERO
-        };
-        let members = self.plan.membership();
-        if members.is_quorum(|sid| has_data(sid.0 as usize - 1)) {
+        if self.can_spare(machine) {
             self.wipe(machine);
             self.coverage.wiped += 1;
             self.comes_back(machine);
         }
+    }
+
+    /// A server loses its epochs, and with them what it has promised.
+    fn forget_if_survivable(&mut self, machine: usize) {
+        if self.can_spare(machine) {
+            self.crash(machine, true);
+            let it = &mut self.machines[machine];
+            it.disk.lose("epochs");
+            it.witness.epochs = Epochs { nonvoting: true, ..Epochs::default() };
+            self.coverage.forgetful += 1;
+            self.comes_back(machine);
+        }
+    }
+
+    /// Whether a quorum of others can be relied on.
+    fn can_spare(&self, machine: usize) -> bool {
+        let reliable = |index: usize| {
+            let witness = &self.machines[index].witness;
+            index != machine && !witness.epochs.nonvoting && witness.durable > Zxid::ZERO
+        };
+        let there = self.machines[machine].process.is_some();
+        there && self.plan.membership().is_quorum(|sid| reliable(sid.0 as usize - 1))
     }
 
     fn isolate(&mut self, machine: usize) {
