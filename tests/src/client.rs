@@ -126,6 +126,11 @@ impl Client {
         Ok(())
     }
 
+    /// Numbers the following requests from behind this one: a session goes on counting on another connection.
+    pub fn count_on_from(&mut self, xid: i32) {
+        self.xid = xid;
+    }
+
     /// Puts a request into the outbox and returns its xid.
     pub fn queue(&mut self, op: i32, body: &Body) -> i32 {
         self.xid += 1;

@@ -80,6 +80,7 @@ impl Service {
         } else {
             None
         };
+        let with_stats = if flight.is_some() { self.flights.parts_with_stats() } else { Vec::new() };
         assert!(zxid < self.proposed || self.pending.is_empty(), "changes are left without a proposal");
         let asked = flight.and_then(|InFlight { conn, request, bytes, .. }| {
             let (at, key) = conn?;
@@ -87,7 +88,7 @@ impl Service {
         });
         if let Some((at, _, request, bytes)) = asked {
             self.count_answered(at, bytes as usize, out);
-            self.answer_write(now, at, request, zxid, &txn, applied.result, out);
+            self.answer_write(now, at, request, zxid, (&txn, &with_stats), applied.result, out);
         }
         match applied.result {
             OpResult::SessionCreated { timeout } => {
@@ -149,7 +150,7 @@ impl Service {
         at: u32,
         request: Request,
         zxid: Zxid,
-        txn: &Txn<'_>,
+        (txn, with_stats): (&Txn<'_>, &[usize]),
         result: OpResult,
         out: &mut impl Outbox,
     ) {
@@ -168,7 +169,9 @@ impl Service {
         match (result, txn) {
             (OpResult::Created(stat), _) => put_created(frame, request.op, txn.path(), &stat),
             (OpResult::Set(stat), _) => stat.encode_into(frame),
-            (OpResult::Multi, Txn::Multi(multi)) => put_multi(frame, multi, self.tree.multi_results()),
+            (OpResult::Multi, Txn::Multi(multi)) => {
+                put_multi(frame, multi, self.tree.multi_results(), with_stats);
+            }
             _ => {}
         }
         if self.frame.len() > self.options.max_reply_bytes {
@@ -199,12 +202,13 @@ fn put_created(frame: &mut Vec<u8>, op: i32, path: Option<&str>, stat: &Stat) {
     }
 }
 
-/// One result per operation. Clients know the types 1, 2, 5, 13, 15 and -1 only, so every create with a Stat is a 15.
-fn put_multi(frame: &mut Vec<u8>, multi: &Multi<'_>, results: &[OpResult]) {
-    for (sub, result) in multi.iter().zip(results) {
+/// One result per operation; of creates, those at the places `with_stats` were asked for with a Stat. Clients know the types 1, 2, 5, 13, 15 and -1 only, so every create with a Stat is a 15.
+fn put_multi(frame: &mut Vec<u8>, multi: &Multi<'_>, results: &[OpResult], with_stats: &[usize]) {
+    for (place, (sub, result)) in multi.iter().zip(results).enumerate() {
         match *result {
             OpResult::Created(stat) => {
-                let kind = if sub.kind == kind::CREATE { op::CREATE } else { op::CREATE2 };
+                let bare = sub.kind == kind::CREATE && !with_stats.contains(&place);
+                let kind = if bare { op::CREATE } else { op::CREATE2 };
                 reply::multi_header(frame, kind, false, 0);
                 put_created(frame, kind, sub.txn.path(), &stat);
             }

@@ -65,6 +65,8 @@ pub struct Flights {
     settled: Ticket,
     /// How many in the queue are syncs.
     syncs: usize,
+    /// Which parts of multis in the queue are to be answered with a Stat though their transaction does not say so.
+    stats: VecDeque<(Ticket, Vec<usize>)>,
 }
 
 impl Flights {
@@ -73,6 +75,23 @@ impl Flights {
         self.syncs += usize::from(flight.awaits == Awaits::Sync);
         self.queue.push_back(flight);
         Ticket(self.settled.0 + self.queue.len() as u64)
+    }
+
+    /// Remembers that these parts of the multi that was pushed last are to be answered with a Stat.
+    pub fn answer_with_stats(&mut self, parts: Vec<usize>) {
+        if !parts.is_empty() {
+            self.stats.push_back((Ticket(self.settled.0 + self.queue.len() as u64), parts));
+        }
+    }
+
+    /// What was remembered of the request that was settled last.
+    pub fn parts_with_stats(&mut self) -> Vec<usize> {
+        while let Some((ticket, parts)) = self.stats.pop_front_if(|(ticket, _)| *ticket <= self.settled) {
+            if ticket == self.settled {
+                return parts;
+            }
+        }
+        Vec::new()
     }
 
     /// The oldest.
@@ -102,6 +121,7 @@ impl Flights {
     pub fn forget(&mut self) {
         self.settled.0 += self.queue.len() as u64;
         self.queue.clear();
+        self.stats.clear();
         self.syncs = 0;
     }
 

@@ -248,7 +248,10 @@ impl Prep<'_> {
             let prepared = if failed {
                 Err(Code::RuntimeInconsistency)
             } else {
-                self.multi_op(&op, &mut |kind, txn, _| entries.push(kind, txn))
+                // 3.8.0 applies no part of the type create2, and no multi that has one.
+                self.multi_op(&op, &mut |kind, txn, _| {
+                    entries.push(if kind == kind::CREATE2 { kind::CREATE } else { kind }, txn);
+                })
             };
             if let Err(code) = prepared {
                 entries.push(kind::ERROR, &Txn::Error { err: code.raw() });

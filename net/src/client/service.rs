@@ -256,14 +256,20 @@ impl Service {
             self.heard_of(session, now);
         }
         let is_write = super::write::is_write(op);
+        let parts = super::write::parts_with_stats(op, body.rest());
         if self.role == Role::Away && (is_write || op == op::SYNC) {
             self.write_nothing(now, at, request, out);
         } else if self.role == Role::Learner && is_write {
             self.forward(at, session, request, body.rest(), bytes.len(), out, log);
+            self.flights.answer_with_stats(parts);
         } else if self.role == Role::Learner && op == op::SYNC {
             self.forward_sync(at, session, request, bytes, out, log);
         } else if is_write {
+            let before = self.proposed;
             self.write(now, at, session, request, body, bytes.len(), out, log);
+            if self.proposed > before {
+                self.flights.answer_with_stats(parts);
+            }
         } else if self.conns.get(at).must_hold(self.flights.settled()) {
             let conn = self.conns.get_mut(at);
             let waiting = conn.keep_frame(bytes);

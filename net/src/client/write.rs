@@ -13,7 +13,7 @@ use super::conn::Waiting;
 use super::flight::{Awaits, InFlight, Request, Ticket};
 use super::prep::{Emit, Prep};
 use super::{Admission, ConnKey, Now, Outbox, Proposer, Service};
-use crate::wire::multi::{Multi, MultiKind};
+use crate::wire::multi::{Multi, MultiKind, MultiOp};
 use crate::wire::request::{Create, PathVersion, SetAcl, SetData};
 use crate::wire::{Code, WireError, op};
 
@@ -221,6 +221,16 @@ impl Service {
         self.proposed = zxid;
         self.flights.push(InFlight::new(Awaits::Commit(zxid), asked.conn, asked.request, asked.bytes))
     }
+}
+
+/// Which parts of a multi are a create2: the transaction does not tell.
+pub(super) fn parts_with_stats(op: i32, body: &[u8]) -> Vec<usize> {
+    if op != op::MULTI {
+        return Vec::new();
+    }
+    let Ok(multi) = Multi::decode(&mut Reader::new(body), MultiKind::Write) else { return Vec::new() };
+    let wants = |part: &MultiOp<'_>| matches!(part, MultiOp::Create { op: op::CREATE2, .. });
+    multi.ops().enumerate().filter(|(_, part)| wants(part)).map(|(place, _)| place).collect()
 }
 
 /// Reads the body of a write and judges it.

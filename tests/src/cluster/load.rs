@@ -7,7 +7,7 @@
 //! operation changes exactly one of two counters (the register's version, the parent's number of child changes),
 //! one applied twice or left out makes the sum wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The session timeout of a writer: longer than any fault that a session is meant to survive.
 const SESSION_MS: i32 = 40_000;
+
+/// More requests than finding out what became of the earlier ones takes.
+const CATCH_UP: i32 = 16;
 
 /// What the operation with this number does. 0 creates the parent, 1 the register; then, in fours, one sets the
 /// register, two create a node each, and one deletes the second of them.
@@ -193,6 +196,7 @@ impl Load {
                 addrs: addrs.to_vec(),
                 next: i,
                 session: None,
+                xid: 0,
                 window,
                 stop: stop.clone(),
                 pause: pause.clone(),
@@ -299,6 +303,9 @@ struct Writer {
     addrs: Vec<SocketAddr>,
     next: usize,
     session: Option<Session>,
+    /// The last number of a request. It goes on over connections, as clients have it: a server may take the outcome
+    /// of a request for that of another one of the session with the same number.
+    xid: i32,
     window: usize,
     stop: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
@@ -339,6 +346,8 @@ impl Writer {
         }
         assert!(id == 0 || client.session.id == id, "{}: another session", self.history.prefix);
         self.session = Some(client.session);
+        client.count_on_from(self.xid);
+        self.xid += CATCH_UP;
         self.catch_up(&mut client)?;
         Ok(client)
     }
@@ -369,13 +378,16 @@ impl Writer {
     }
 
     fn work(&mut self, mut client: Client) -> Result<(), Failure> {
+        let mut asked = VecDeque::new();
+        client.count_on_from(self.xid);
         loop {
             let stop = self.stop.load(Ordering::Relaxed);
             let pause = self.pause.load(Ordering::Relaxed);
             let history = &mut self.history;
             while !stop && !pause && history.sent - (history.done.len() as u64) < self.window as u64 {
                 let (op, body) = history.request(history.sent);
-                client.queue(op, &body);
+                self.xid = client.queue(op, &body);
+                asked.push_back(self.xid);
                 history.sent += 1;
             }
             client.flush()?;
@@ -389,6 +401,7 @@ impl Writer {
                 continue;
             }
             let reply = client.recv()?;
+            assert_eq!(Some(reply.xid), asked.pop_front(), "replies come in the order of the requests");
             let n = history.done.len();
             match reply.err {
                 0 => {}

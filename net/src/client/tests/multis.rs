@@ -1,7 +1,9 @@
 //! Multi: all or nothing, and its results.
 
 use ringkeeper_engine::jute::{put_bool, put_buffer, put_i32, put_ustring};
+use ringkeeper_engine::txn::{Txn, decode, kind};
 
+use super::ensemble::Ensemble;
 use super::world::*;
 use crate::wire::op;
 
@@ -177,4 +179,28 @@ fn multi_read_takes_each_operation_for_itself() {
         -5
     );
     assert_eq!(world.ok(client, multi_of(op::MULTI_READ, &[])).body, header_of(-1, 1, -1));
+}
+
+/// 3.8.0 takes a create2 for no part of a multi: it would go on without the whole transaction.
+#[test]
+fn no_part_of_a_multi_is_a_create2_and_yet_it_is_answered_with_a_stat() {
+    for at in 0..2 {
+        let mut ensemble = Ensemble::new();
+        let client = ensemble.client(at, 0);
+        let parts = [create("/a", 0), create_op(op::CREATE2, "/b", None, OPEN, 0)];
+        let (one, two) = (xid(1, multi(&parts)), xid(2, multi(&[create("/c", 0)])));
+        ensemble.send(client, &one);
+        ensemble.send(client, &two);
+        ensemble.settle();
+        let (_, payload) = &ensemble.history[1];
+        let (_, txn, _) = decode(payload).unwrap();
+        let Txn::Multi(logged) = txn else { panic!("{txn:?}") };
+        assert_eq!(logged.iter().map(|part| part.kind).collect::<Vec<_>>(), [kind::CREATE, kind::CREATE]);
+        let replies = ensemble.replies(client);
+        let body = &replies[0].body;
+        assert_eq!(body[..15], [header_of(1, 0, 0), hex("00000002 2f61")].concat());
+        assert_eq!(body[15..30], [header_of(15, 0, 0), hex("00000002 2f62")].concat());
+        assert_eq!(body[30 + 68..], header_of(-1, 1, -1));
+        assert_eq!(replies[1].body[..9], header_of(1, 0, 0), "the next one wanted none");
+    }
 }
