@@ -1,6 +1,6 @@
 //! What a Ringkeeper node keeps: identifiers, the door to disk and ring, transactions, the log and the tree.
 //!
-//! This crate knows no socket address, no peer and no session protocol. `unsafe` lives in [`io`] and nowhere
+//! This crate knows no peer and no session protocol, and outside [`io`] no socket. `unsafe` lives in [`io`] and nowhere
 //! else. Start reading at [`log`] for durability and at [`tree`] for state.
 
 pub mod id;

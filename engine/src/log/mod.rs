@@ -286,6 +286,11 @@ impl Log {
         self.in_flight.is_empty() && self.marks.idle() && self.batches.unsealed_bytes() == 0
     }
 
+    /// Bytes that were appended and could not be handed to the disk yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.batches.unsealed_bytes()
+    }
+
     /// What this server has promised. Durable.
     pub fn epochs(&self) -> Durable<Epochs> {
         Durable::mint(self.epochs.get())

@@ -44,7 +44,7 @@ impl Service {
     /// the server that asks for it first.
     pub fn lead(&mut self, now: Now, epoch: Epoch, out: &mut impl Outbox) {
         self.take_role(Role::Leader, out);
-        self.epoch_began = Zxid::new(epoch, 0);
+        self.begin(epoch);
         self.proposed = self.epoch_began;
         for slot in self.sessions.slots() {
             let session = self.sessions.get_mut(slot);
@@ -58,7 +58,14 @@ impl Service {
     /// What commits from now on settles the requests that [`Upstream`](super::Upstream) has been given from now on.
     pub fn learn(&mut self, epoch: Epoch, out: &mut impl Outbox) {
         self.take_role(Role::Learner, out);
+        self.begin(epoch);
+    }
+
+    /// Service begins. A snapshot may have been ahead of its zxid, but only by what had committed when it was taken, and
+    /// that is applied now: from here on every digest counts.
+    fn begin(&mut self, epoch: Epoch) {
         self.epoch_began = Zxid::new(epoch, 0);
+        self.tree.converged();
     }
 
     /// There is no leader any more: connections are closed, and what is not committed is forgotten. Transactions that

@@ -281,9 +281,8 @@ impl Service {
     pub(super) fn heard_of(&mut self, session: u32, now: Now) {
         if self.role == Role::Learner {
             self.touched.note(self.sessions.get_mut(session));
-        } else {
-            self.sessions.touch(session, now.mono_ms);
         }
+        self.sessions.touch(session, now.mono_ms);
     }
 
     fn authenticate(

@@ -32,11 +32,17 @@ enum Violation {
     Leader(#[from] LeaderFault),
     #[error(transparent)]
     CannotPropose(#[from] CannotPropose),
+    #[error("transaction {zxid} has {len} bytes, and the log takes at most {max}")]
+    TooLong { zxid: Zxid, len: usize, max: usize },
 }
 
 /// The transaction that a packet carries, if it is of those that do. What is logged is acknowledged and must be applied
 /// one day, by the next start at the latest: so what cannot be is not taken.
-fn transaction<'a>(packet: &QuorumPacket<'a>, said: FromLeader) -> Result<Option<&'a [u8]>, Violation> {
+fn transaction<'a>(
+    packet: &QuorumPacket<'a>,
+    said: FromLeader,
+    max: usize,
+) -> Result<Option<&'a [u8]>, Violation> {
     let (announced, payload) = match said {
         FromLeader::Proposal(zxid) | FromLeader::Inform(zxid) => (zxid, packet.data),
         // Behind the number of who leads then.
@@ -44,6 +50,9 @@ fn transaction<'a>(packet: &QuorumPacket<'a>, said: FromLeader) -> Result<Option
         _ => return Ok(None),
     };
     if let Some(payload) = payload {
+        if payload.len() > max {
+            return Err(Violation::TooLong { zxid: announced, len: payload.len(), max });
+        }
         let carried = txn::decode(payload)?.0.zxid;
         if carried != announced {
             return Err(Violation::OtherTransaction { announced, carried });
@@ -55,9 +64,10 @@ fn transaction<'a>(packet: &QuorumPacket<'a>, said: FromLeader) -> Result<Option
 impl Member {
     /// Bytes from a quorum connection.
     pub fn received(&mut self, link: Link, bytes: &[u8], out: &mut impl Outbox) {
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.links.accepted(link);
-        }
+        let Some(ensemble) = self.ensemble.as_mut().filter(|ensemble| !ensemble.is_over(link)) else {
+            return;
+        };
+        ensemble.links.accepted(link);
         let Some(mut decoder) = self.lend_decoder(link) else { return };
         decoder.push(bytes);
         self.read(link, &mut decoder, out);
@@ -103,7 +113,12 @@ impl Member {
                 Err(error) => Err(error.into()),
             };
             if let Err(violation) = done {
-                tracing::warn!(link = link.0, "closing a quorum connection: {violation}");
+                if self.is_introduced(link) {
+                    tracing::warn!(link = link.0, "closing a quorum connection: {violation}");
+                } else {
+                    // Not louder: a stranger must not be able to fill the disk with our lines.
+                    tracing::debug!(link = link.0, "closing a connection to the quorum port: {violation}");
+                }
                 return self.close(link, out);
             }
         }
@@ -143,13 +158,30 @@ impl Member {
                 let (service, mut seam) = self.seam();
                 service.synced(seam.now, out, &mut seam)?;
             }
+            kind::NEWLEADER => self.compare_config(packet.data.unwrap_or_default()),
             _ => {}
         }
         let Some(said) = from_leader(packet)? else { return Ok(()) };
         self.note_synchronisation(&said);
-        let payload = transaction(packet, said)?;
+        let payload = transaction(packet, said, self.ledger.log.max_record())?;
         self.drive(Event::Leader(link, said), payload, out);
         Ok(())
+    }
+
+    /// A leader whose ensemble was reconfigured sends a newer configuration than ours, which came from our files and
+    /// cannot change. Nothing depends on it but who our next leader may be, so that the operator is told.
+    fn compare_config(&self, theirs: &[u8]) {
+        let Some(ensemble) = &self.ensemble else { return };
+        let ours = config_version(ensemble.config_text.as_bytes());
+        let theirs = config_version(theirs);
+        if theirs > ours {
+            tracing::warn!(
+                "the leader's configuration has version {:x}, that of this server {:x}: it does not follow \
+                 reconfigurations, and must be started again with the new configuration",
+                theirs.unwrap_or_default(),
+                ours.unwrap_or_default()
+            );
+        }
     }
 
     /// For the log file: how we are being synchronised.
@@ -197,7 +229,7 @@ impl Member {
             }
             kind::REVALIDATE => {
                 let (session, timeout_ms) = revalidate(packet)?;
-                let valid = self.service.revalidate(self.now, link.0, session, timeout_ms);
+                let valid = self.service.revalidate(self.now, link.0, session, timeout_ms, out);
                 if let Some(ensemble) = &mut self.ensemble {
                     ensemble.links.packets(link, |out| put_revalidated(out, session, valid));
                 }
@@ -237,6 +269,13 @@ impl Member {
     }
 }
 
+/// The version that the text of a configuration ends with.
+pub(super) fn config_version(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("version="))?;
+    i64::from_str_radix(version.trim(), 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use ringkeeper_engine::id::Epoch;
@@ -254,7 +293,7 @@ mod tests {
         decoder.push(&bytes);
         let packet = decoder.next_packet().unwrap().unwrap();
         let said = from_leader(&packet).unwrap().unwrap();
-        let taken = transaction(&packet, said).map_err(|violation| violation.to_string())?;
+        let taken = transaction(&packet, said, 100).map_err(|violation| violation.to_string())?;
         Ok(taken.map(<[u8]>::to_vec))
     }
 

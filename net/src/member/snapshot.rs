@@ -138,7 +138,15 @@ impl Member {
     }
 
     fn replace(&mut self, tree: Tree, sessions: Vec<(SessionId, i32)>) -> Result<Event, Fatal> {
-        let proof = self.ledger.log.restart_behind(&*self.volume, &tree, &sessions)?;
+        let proof = match self.ledger.log.restart_behind(&*self.volume, &tree, &sessions) {
+            Ok(proof) => proof,
+            Err(error) => {
+                // Without space nothing has changed, and it may be tried again. After anything worse the log takes
+                // nothing any more, which ends the node at the end of this turn.
+                tracing::error!("the snapshot of the leader cannot be stored: {error}");
+                return Ok(Event::SnapshotAbandoned);
+            }
+        };
         self.service.restore(tree, sessions);
         self.log_replaced();
         if let Some(ensemble) = &mut self.ensemble {
@@ -190,6 +198,11 @@ impl Member {
             snapshot::write_stream(self.service.tree(), &sessions, &mut put);
         } else {
             let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
+            if other.tree.last_zxid() != upto {
+                // What is not durable here yet cannot be read back. The learner asks again soon.
+                tracing::warn!(%upto, "a snapshot that was chosen cannot be made yet");
+                return self.give_up(link);
+            }
             snapshot::write_stream(&other.tree, &other.sessions, &mut put);
         }
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };

@@ -100,6 +100,8 @@ pub struct Status {
     pub state: State,
     /// Clients are answered.
     pub serving: bool,
+    /// Since when that is so, or not so, in milliseconds of the monotonic clock.
+    pub since_ms: u64,
     /// How far its role is.
     pub stretch: Stretch,
     /// Whom it follows, or itself.
@@ -144,6 +146,7 @@ impl Member {
         Some(Status {
             state: zab.state(),
             serving: ensemble.serving,
+            since_ms: ensemble.since_ms,
             stretch: zab.stretch(),
             leader: zab.leader(),
             epoch: zab.epoch(),

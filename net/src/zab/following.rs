@@ -91,7 +91,7 @@ impl Following {
             acked: Zxid::ZERO,
             began: core.now + delay,
         };
-        core.timers.set(Timer::Phase, following.began + core.config.init_limit * core.config.tick_ms);
+        core.timers.set(Timer::Phase, following.began + core.config.connect_limit * core.config.tick_ms);
         following
     }
 
@@ -123,18 +123,17 @@ impl Following {
                 out.push(Action::Disconnect(link));
                 Next::Stay
             }
-            Event::ConnectFailed if self.phase == Phase::Connecting => {
-                if core.now >= self.began + REFUSED_MS {
-                    return lost(Fault::Unreachable(self.leader), out);
-                }
-                core.timers.set(Timer::Connect, core.now + RETRY_MS);
-                Next::Stay
-            }
+            Event::ConnectFailed if self.phase == Phase::Connecting => self.refused(core, out),
             Event::Leader(link, packet) if self.link == Some(link) => {
                 if !matches!(self.phase, Phase::Cutting(_) | Phase::Loading | Phase::Doubting(_)) {
                     self.heard(core);
                 }
                 self.packet(core, link, packet, out)
+            }
+            // Something on the way, a forwarded port for instance, accepts connections before the leader does.
+            Event::Closed(link) if self.link == Some(link) && self.phase == Phase::Introduced => {
+                (self.link, self.phase) = (None, Phase::Connecting);
+                self.refused(core, out)
             }
             Event::Closed(link) if self.link == Some(link) => {
                 self.link = None;
@@ -171,6 +170,14 @@ impl Following {
             _ => core.config.init_limit,
         };
         core.timers.set(Timer::Phase, core.now + ticks * core.config.tick_ms);
+    }
+
+    fn refused(&self, core: &mut Core, out: &mut Vec<Action>) -> Next {
+        if core.now >= self.began + REFUSED_MS {
+            return lost(Fault::Unreachable(self.leader), out);
+        }
+        core.timers.set(Timer::Connect, core.now + RETRY_MS);
+        Next::Stay
     }
 
     fn tick(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {

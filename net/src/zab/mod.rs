@@ -68,8 +68,10 @@ pub struct Config {
     pub config_version: i64,
     /// The unit of the two limits, in milliseconds.
     pub tick_ms: u64,
-    /// Ticks for connecting, discovery and synchronisation.
+    /// Ticks for discovery and synchronisation.
     pub init_limit: u64,
+    /// Ticks for connecting to a leader.
+    pub connect_limit: u64,
     /// Ticks for a sign of life.
     pub sync_limit: u64,
     /// A vote is announced again after this many milliseconds, then after twice as many, and so on.

@@ -86,7 +86,7 @@ impl Plan {
                 |m: &Member| [(m.sid, Port::Quorum, m.quorum_addr), (m.sid, Port::Election, m.election_addr)];
             Links::open(&members.iter().flat_map(ports).collect::<Vec<_>>())
         });
-        let mut cluster = Cluster { members, links, _home: home };
+        let mut cluster = Cluster { members, links, home };
         for sid in cluster.sids() {
             let lines = self.config(&cluster, sid);
             let member = cluster.member_mut(sid);
@@ -172,7 +172,7 @@ pub struct Cluster {
     // Dropped first: no member outlives its directory.
     members: Vec<Member>,
     links: Option<Links>,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -397,6 +397,13 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             for member in &self.members {
                 eprintln!("{}", member.last_words());
+            }
+            if std::env::var_os("RINGKEEPER_KEEP").is_some() {
+                self.home.disable_cleanup(true);
+                eprintln!(
+                    "directories, configurations and whole logs are left in {}",
+                    self.home.path().display()
+                );
             }
         }
         // All at once, before the first wait.

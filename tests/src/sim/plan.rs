@@ -101,6 +101,7 @@ impl Plan {
             config_version: 0,
             tick_ms: self.tick_ms,
             init_limit: 10,
+            connect_limit: 10,
             sync_limit: 5,
             announce_ms: 200,
             announce_max_ms: 2000,

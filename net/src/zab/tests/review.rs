@@ -271,3 +271,18 @@ fn a_round_without_end_is_no_reason_to_fall() {
     node.now += 5000;
     assert!(reports(&node.feed(Event::Tick), Fault::Unreachable(Sid(2))));
 }
+
+#[test]
+fn a_connection_that_closes_before_the_leader_spoke_counts_as_refused() {
+    let mut node = Node::new(1, 9);
+    let best = vote(3, z(1, 9), 7, 1);
+    node.hears(2, State::Following, best);
+    node.hears(3, State::Leading, best);
+    node.feed(Event::Connected(Link(1)));
+    assert_eq!(node.feed(Event::Closed(Link(1))), [], "the one we elected may not listen yet");
+    node.now += 20;
+    assert_eq!(node.feed(Event::Tick), [Action::Connect(Sid(3))]);
+    assert!(matches!(node.feed(Event::Connected(Link(2)))[..], [Action::Introduce(Link(2), _)]));
+    node.now += 1000;
+    assert!(reports(&node.feed(Event::Closed(Link(2))), Fault::Unreachable(Sid(3))));
+}
