@@ -228,7 +228,7 @@ pub(super) fn parts_with_stats(op: i32, body: &[u8]) -> Vec<usize> {
     if op != op::MULTI {
         return Vec::new();
     }
-    let Ok(multi) = Multi::decode(&mut Reader::new(body), MultiKind::Write) else { return Vec::new() };
+    let Ok(multi) = Multi::decode(&Reader::new(body), MultiKind::Write) else { return Vec::new() };
     let wants = |part: &MultiOp<'_>| matches!(part, MultiOp::Create { op: op::CREATE2, .. });
     multi.ops().enumerate().filter(|(_, part)| wants(part)).map(|(place, _)| place).collect()
 }
