@@ -1,6 +1,7 @@
-//! What a Ringkeeper node says: the client protocol, its configuration, its core loops.
+//! What a Ringkeeper node says: the client protocol, the protocols between servers, its configuration, its core loops.
 //!
-//! Start reading at [`node`], which owns the loops, and at [`client`], which answers requests.
+//! Start reading at [`node`], which owns the loops, at [`client`], which answers requests, and at [`member`], which is a
+//! server of an ensemble without what carries it.
 
 // The doorbell is compiled a second time, against loom's atomics.
 #![cfg_attr(test, allow(clippy::duplicate_mod))]

@@ -20,6 +20,7 @@ pub mod mutate;
 pub mod node;
 pub mod place;
 pub mod process;
+pub mod sim;
 pub mod tool;
 pub mod volume;
 pub mod wire;

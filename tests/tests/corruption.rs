@@ -1,9 +1,12 @@
-//! Damage to what was acknowledged: a lone node must not serve without it, and must say what is damaged and where.
+//! Damage to what was acknowledged: a lone node must not serve without it, and must say what is damaged and where. A
+//! member of an ensemble says it too, and fetches everything from the others.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use ringkeeper_tests::cluster::Plan;
+use ringkeeper_tests::cluster::sync::Method;
 use ringkeeper_tests::load::{Record, write_during};
 use ringkeeper_tests::node::{Node, Server};
 
@@ -94,4 +97,44 @@ fn log_file_that_is_gone_or_cut_short_is_found_and_named() {
     for record in &written {
         record.verify(&mut client).unwrap_or_else(|e| panic!("{e}"));
     }
+}
+
+/// Where the first batch of a segment begins.
+const FIRST_BATCH: u64 = 4096;
+
+#[test]
+fn damaged_member_says_so_and_is_brought_up_to_date() {
+    let mut cluster = Plan::of(&[Server::Ringkeeper; 3]).start();
+    let load = cluster.load("w", &cluster.sids(), 3, 8);
+    load.gets_on(50);
+    let (follower, leader) = (cluster.a_follower(), cluster.leader());
+    let data = cluster.member(follower).data();
+    let first_segment = || {
+        let files = fs::read_dir(&data).expect("reading the data directory").flatten();
+        let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("log.")).min().expect("a segment")
+    };
+    let damage = |name: &str| {
+        let file = OpenOptions::new().write(true).open(data.join(name)).expect("opening a segment");
+        file.write_all_at(&[0xff; 16], FIRST_BATCH).expect("writing");
+    };
+    for epochs in [false, true] {
+        cluster.terminate(follower);
+        let said = if epochs {
+            fs::remove_file(data.join("epochs")).expect("removing the epochs");
+            "the file `epochs` was lost".to_owned()
+        } else {
+            let name = first_segment();
+            damage(&name);
+            format!("damaged-{name}")
+        };
+        let mark = cluster.mark();
+        cluster.launch(follower);
+        assert_eq!(cluster.sync_since(&mark, leader, follower).method, Method::Snap);
+        let text = cluster.logged_since(&mark, follower);
+        assert!(text.contains(&said), "{said} is not said:\n{text}");
+        load.gets_on(50);
+    }
+    load.finish_unharmed(&cluster.awake_addrs());
+    cluster.assert_sound();
 }

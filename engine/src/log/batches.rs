@@ -16,7 +16,7 @@ use crate::io::{AlignedBuf, Disk};
 
 /// Where a transaction is in memory. Valid until it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pos {
+pub(super) struct Pos {
     batch: u64,
     offset: u32,
 }
@@ -110,7 +110,7 @@ impl Batches {
     }
 
     /// Adds a transaction to the open batch, or opens one.
-    pub fn push(&mut self, zxid: Zxid, txn: &[u8]) -> Pos {
+    pub fn push(&mut self, zxid: Zxid, txn: &[u8]) {
         let need = RECORD_HEADER + txn.len();
         let open = self.end() > self.sealed;
         let fits = |b: &Batch| b.end + need <= b.buf.len();
@@ -118,7 +118,6 @@ impl Batches {
             let (buf, pooled) = self.take(padded(BATCH_HEADER + need).max(self.batch_bytes));
             self.list.push_back(Batch { buf, pooled, end: BATCH_HEADER, count: 0, first: zxid, last: zxid });
         }
-        let index = self.end() - 1;
         let batch = self.list.back_mut().expect("an open batch was pushed if there was none");
         let buf = Arc::get_mut(&mut batch.buf).expect("nobody else holds the buffer of an open batch");
         let at = batch.end;
@@ -128,7 +127,6 @@ impl Batches {
         batch.end += need;
         batch.count += 1;
         batch.last = zxid;
-        Pos { batch: index, offset: at as u32 }
     }
 
     /// The oldest batch that was not submitted.
@@ -151,13 +149,6 @@ impl Batches {
     pub fn durable_one(&mut self) {
         assert!(self.durable < self.sealed, "a batch became durable before it was submitted");
         self.durable += 1;
-    }
-
-    /// The transaction at `pos`.
-    pub fn txn(&self, pos: Pos) -> &[u8] {
-        let records = self.records(pos.batch).expect("the transaction was released");
-        let (_, txn, _) = split_sound_record(&records[pos.offset as usize..]).expect("it was written here");
-        txn
     }
 
     /// The next transaction at or behind `pos`, which moves to it, and the position behind. `None` at the end of what

@@ -17,6 +17,7 @@ use super::table::Found;
 use super::{Log, Segment};
 use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
+use crate::mutant::{Mutant, planted};
 
 impl Log {
     /// Removes all transactions above `zxid`, durably. Those in memory are forgotten too, and cursors behind a
@@ -29,6 +30,11 @@ impl Log {
         if !self.is_idle() {
             return Err(LogError::Busy { doing: "truncating" });
         }
+        let zxid = match zxid.raw() {
+            raw if planted(Mutant::CutsTooLittle) => Zxid::from_raw(raw + 1),
+            raw if planted(Mutant::Zk1156CutsTooMuch) => Zxid::from_raw(raw - 1),
+            raw => Zxid::from_raw(raw),
+        };
         if zxid < self.durable.zxid {
             let (kept, point) = self.find(vol, zxid)?;
             self.cut(vol, kept, point)?;

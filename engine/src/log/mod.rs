@@ -42,7 +42,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use aside::SetAside;
-pub use batches::Pos;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
 pub use epochs::Epochs;
@@ -285,6 +284,11 @@ impl Log {
     /// Whether nothing is being written or waits to be.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.marks.idle() && self.batches.unsealed_bytes() == 0
+    }
+
+    /// Bytes that were appended and could not be handed to the disk yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.batches.unsealed_bytes()
     }
 
     /// What this server has promised. Durable.

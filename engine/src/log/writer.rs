@@ -8,7 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::batches::Pos;
 use super::durable::Durable;
 use super::error::LogError;
 use super::format::{BATCH_HEADER, BatchHeader, Point, SegmentHeader, padded, seed_of, txn_zxid};
@@ -19,6 +18,7 @@ use super::slots::SlotValue;
 use super::{Log, Segment, Space};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, WriteDone, WriteOp};
+use crate::mutant::{Mutant, planted};
 
 /// Bytes that are kept for encoding the next transaction; what a longer one took beyond is given back.
 const SCRATCH: usize = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct InFlight {
 impl Log {
     /// Appends a transaction to the open batch: `encode` writes its bytes, which begin with a `TxnHeader` that
     /// says `zxid`. It is durable when [`Log::on_done`] says so. On an error nothing has changed.
-    pub fn append(&mut self, zxid: Zxid, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Pos, LogError> {
+    pub fn append(&mut self, zxid: Zxid, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), LogError> {
         self.alive()?;
         if zxid < self.appended {
             return Err(LogError::Order { zxid, last: self.appended });
@@ -53,7 +53,8 @@ impl Log {
             return Err(LogError::NotTheTransaction { zxid, len, found });
         }
         self.appended = zxid;
-        Ok(self.batches.push(zxid, &self.scratch))
+        self.batches.push(zxid, &self.scratch);
+        Ok(())
     }
 
     /// Seals and submits what was appended, while fewer than K writes are in flight. Called at the end of each
@@ -108,12 +109,21 @@ impl Log {
         }
         let index = done.tag.checked_sub(self.head_tag).map(|i| i as usize);
         let item = index.and_then(|i| self.in_flight.get_mut(i)).filter(|item| !item.done);
+        if item.is_none() && planted(Mutant::Zk4785EarlierBatchInFlight) {
+            return Ok(None);
+        }
         let item = item.expect("a completion belongs to one write in flight");
-        if let Err(source) = done.result {
+        if let Err(source) = done.result
+            && !planted(Mutant::Zk4882FailedWrite)
+        {
             let (path, offset, len) = (self.directory.join(item.name.to_string()), item.offset, item.len);
             return Err(self.write_failed("appending", path, offset, len, source));
         }
         item.done = true;
+        if planted(Mutant::Zk4785EarlierBatchInFlight) {
+            let upto = index.map_or(0, |i| i + 1);
+            self.in_flight.iter_mut().take(upto).for_each(|item| item.done = true);
+        }
         let before = self.durable.seq;
         while self.in_flight.front().is_some_and(|item| item.done) {
             let item = self.in_flight.pop_front().expect("there is a front, seen above");
@@ -127,11 +137,6 @@ impl Log {
             self.flushed = self.durable;
         }
         Ok((self.durable.seq > before).then(|| Durable::mint(self.durable.zxid)))
-    }
-
-    /// The transaction at a position, durable or not. Panics once it was released.
-    pub fn payload(&self, pos: Pos) -> &[u8] {
-        self.batches.txn(pos)
     }
 
     /// Whether a write may be given a zxid. To be asked before.

@@ -12,6 +12,7 @@ use crate::id::{SessionId, Zxid};
 use crate::io::{BLOCK, Volume};
 use crate::log::files;
 use crate::log::{Corruption, Damage, Evidence, LogError};
+use crate::mutant::{Mutant, planted};
 use crate::tree::Tree;
 
 /// The name of a snapshot that is being written. The next start removes what a kill leaves of it.
@@ -78,7 +79,9 @@ pub(crate) fn write(
         crc: 0,
     };
     append(vol, published.trailer_at(), crcs)?;
-    files::sync(vol, UNFINISHED)?;
+    if !planted(Mutant::Zk2872SnapshotNotFlushed) {
+        files::sync(vol, UNFINISHED)?;
+    }
     let mut header = vec![0; BLOCK];
     published.write(&mut header);
     files::write(vol, "writing the snapshot header,", UNFINISHED, 0, &header)?;

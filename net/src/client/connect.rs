@@ -33,8 +33,13 @@ impl Service {
         if reads_only && !(self.options.read_only && request.read_only == Some(true)) {
             return self.close_conn(at, out);
         }
-        // The client has seen a newer state than this server has: it must look for another. Never "expired".
-        if request.last_zxid_seen > self.tree.last_zxid() {
+        if self.role == Role::Leader && !self.options.leader_serves {
+            return self.close_conn(at, out);
+        }
+        // The client has seen a newer state than this server has: it must look for another. Never "expired". A leader of the
+        // reference shows the beginning of its epoch until something commits in it, and that is what every server of this
+        // epoch or a later one has at least: else clients could return to nobody before the next write.
+        if request.last_zxid_seen > self.tree.last_zxid().max(self.epoch_began) {
             return self.close_conn(at, out);
         }
         self.conns.get_mut(at).wants_flag = request.read_only.is_some();
@@ -66,13 +71,13 @@ impl Service {
         }
         let id = self.sessions.allocate_id();
         let slot = self.sessions.insert(id, timeout_ms);
+        self.sessions.touch(slot, now.mono_ms);
         self.give_session(at, slot);
         let request = Request { xid: 0, op: op::CREATE_SESSION, received_us: now.mono_us };
         if learner {
             self.forward(at, slot, request, &timeout_ms.to_be_bytes(), bytes, out, log);
             return;
         }
-        self.sessions.touch(slot, now.mono_ms);
         self.sessions.get_mut(slot).owner = Some(OURSELVES);
         let asked = Asked { conn: Some((at, self.conns.get(at).key)), request, bytes: bytes as u32 };
         let ticket = self.prepare(now, slot, asked, log, |prep, emit| prep.create_session(emit));

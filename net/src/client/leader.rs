@@ -10,7 +10,7 @@ use ringkeeper_engine::jute::Reader;
 use super::auth::Identity;
 use super::flight::Request;
 use super::write::{Asked, judge};
-use super::{Admission, Now, Proposer, Role, Service};
+use super::{Admission, Now, Outbox, Proposer, Role, Service};
 use crate::wire::quorum;
 use crate::wire::quorum::payload;
 use crate::wire::{Code, op};
@@ -158,8 +158,17 @@ impl Service {
 
     /// Whether a session lives that a client wants to resume at `learner`, which becomes its owner. The answer must
     /// leave before those to requests that come behind.
-    pub fn revalidate(&mut self, now: Now, learner: u64, session: SessionId, timeout_ms: i32) -> bool {
+    /// A connection that its client had to the leader itself is closed.
+    pub fn revalidate(
+        &mut self,
+        now: Now,
+        learner: u64,
+        session: SessionId,
+        timeout_ms: i32,
+        out: &mut impl Outbox,
+    ) -> bool {
         let Some(slot) = self.touched_by(now, session, timeout_ms) else { return false };
+        self.take_over(slot, out);
         self.sessions.get_mut(slot).owner = Some(learner);
         true
     }

@@ -12,6 +12,7 @@
 
 use ringkeeper_engine::id::SessionId;
 use ringkeeper_engine::jute::put_ustring;
+use ringkeeper_engine::mutant::{Mutant, planted};
 use ringkeeper_engine::txn::{Txn, TxnHeader, kind};
 
 use super::conn::{Phase, Waiting};
@@ -240,7 +241,9 @@ fn any_path() -> Vec<u8> {
 fn is_outcome(header: &TxnHeader, flight: &InFlight) -> bool {
     // The leader ends sessions by itself, under a number that a client may use too.
     let same_kind = |kind, op| (header.kind == kind) == (flight.request.op == op);
-    flight.awaits == Awaits::Outcome(header.client_id)
+    let same_session = flight.awaits == Awaits::Outcome(header.client_id)
+        || (flight.awaits != Awaits::Sync && planted(Mutant::Zk1863AnswerOfAnother));
+    same_session
         && flight.request.xid == header.cxid
         && (header.kind == kind::ERROR
             || (same_kind(kind::CREATE_SESSION, op::CREATE_SESSION)

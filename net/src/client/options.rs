@@ -23,6 +23,8 @@ pub struct Options {
     pub extended_types: bool,
     /// Whether clients that ask for no more may read while there is no leader.
     pub read_only: bool,
+    /// Whether clients are taken while this server leads (`leaderServes`).
+    pub leader_serves: bool,
     /// Bytes of unanswered requests above which a connection is asked to pause; below half of it, to go on.
     pub pause_bytes: usize,
     /// Bytes of unanswered requests above which a connection that did not pause is closed.
@@ -48,6 +50,7 @@ impl Default for Options {
             digest: true,
             extended_types: false,
             read_only: false,
+            leader_serves: true,
             pause_bytes: 4 << 20,
             max_unanswered_bytes: 64 << 20,
             max_reply_bytes: 1 << 30,

@@ -43,8 +43,9 @@ impl Service {
     /// must be applied. Each session gets a full lease from now on, of the timeout it was created with, and belongs to
     /// the server that asks for it first.
     pub fn lead(&mut self, now: Now, epoch: Epoch, out: &mut impl Outbox) {
-        self.leave_role(Role::Leader, out);
-        self.proposed = Zxid::new(epoch, 0);
+        self.take_role(Role::Leader, out);
+        self.begin(epoch);
+        self.proposed = self.epoch_began;
         for slot in self.sessions.slots() {
             let session = self.sessions.get_mut(slot);
             session.timeout_ms = session.committed.unwrap_or_default().max(0).cast_unsigned();
@@ -53,17 +54,25 @@ impl Service {
         self.find_orphans();
     }
 
-    /// Begins to follow or observe a leader. What commits from now on settles the requests that
-    /// [`Upstream`](super::Upstream) has been given from now on.
-    pub fn learn(&mut self, out: &mut impl Outbox) {
-        self.leave_role(Role::Learner, out);
+    /// Begins to follow or observe the leader of `epoch`. Everything that is committed in earlier epochs must be applied.
+    /// What commits from now on settles the requests that [`Upstream`](super::Upstream) has been given from now on.
+    pub fn learn(&mut self, epoch: Epoch, out: &mut impl Outbox) {
+        self.take_role(Role::Learner, out);
+        self.begin(epoch);
+    }
+
+    /// Service begins. A snapshot may have been ahead of its zxid, but only by what had committed when it was taken, and
+    /// that is applied now: from here on every digest counts.
+    fn begin(&mut self, epoch: Epoch) {
+        self.epoch_began = Zxid::new(epoch, 0);
+        self.tree.converged();
     }
 
     /// There is no leader any more: connections are closed, and what is not committed is forgotten. Transactions that
     /// turn out to be committed may still be [`committed`](Service::committed).
     pub fn retire(&mut self, out: &mut impl Outbox) {
         if self.role != Role::Away {
-            self.leave_role(Role::Away, out);
+            self.take_role(Role::Away, out);
         }
     }
 
@@ -89,7 +98,7 @@ impl Service {
     }
 
     /// Ends what depends on the role and takes on the next.
-    fn leave_role(&mut self, next: Role, out: &mut impl Outbox) {
+    fn take_role(&mut self, next: Role, out: &mut impl Outbox) {
         let closing: Vec<u32> =
             self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Fresh).map(|(at, _)| at).collect();
         for at in closing {
@@ -97,12 +106,13 @@ impl Service {
         }
         self.role = next;
         self.proposed = self.tree.last_zxid();
+        self.epoch_began = Zxid::ZERO;
         self.pending = Pending::default();
         self.flights.forget();
         self.resumes.clear();
         self.revalidations.clear();
         self.doubt = None;
-        self.touched = Default::default();
+        self.touched.forget();
         self.orphans.clear();
         self.sessions.rest();
         self.sessions.retain(|session| {

@@ -57,6 +57,8 @@ pub struct Service {
     pub(super) admission: Admission,
     /// The newest zxid that was given to a proposal.
     pub(super) proposed: Zxid,
+    /// The zxid that stands for the beginning of the epoch that is being served, in an ensemble.
+    pub(super) epoch_began: Zxid,
     pub(super) flights: Flights,
     /// Connections that resumed a session whose last writes are not applied, and what they wait for.
     pub(super) resumes: Vec<(Ticket, ConnKey)>,
@@ -110,6 +112,7 @@ impl Service {
         let table = Sessions::new(options.server_id, options.tick_ms, now.wall_ms);
         let mut service = Service {
             proposed: tree.last_zxid().max(last_zxid),
+            epoch_began: Zxid::ZERO,
             options,
             tree,
             pending: Pending::default(),
@@ -284,9 +287,8 @@ impl Service {
     pub(super) fn heard_of(&mut self, session: u32, now: Now) {
         if self.role == Role::Learner {
             self.touched.note(self.sessions.get_mut(session));
-        } else {
-            self.sessions.touch(session, now.mono_ms);
         }
+        self.sessions.touch(session, now.mono_ms);
     }
 
     fn authenticate(

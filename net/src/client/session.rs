@@ -186,6 +186,22 @@ impl Sessions {
         self.get_mut(slot).closing = true;
     }
 
+    /// Gives every session that has a lease so much more of it.
+    pub fn postpone(&mut self, ms: u64) {
+        let due: Vec<(u32, u64)> =
+            (self.slots.iter()).filter_map(|(slot, session)| Some((slot as u32, session.due()?))).collect();
+        let steps = ms.div_ceil(self.tick_ms);
+        for (slot, bucket) in due {
+            self.unlink(slot);
+            self.link(slot, bucket.saturating_add(steps.saturating_mul(self.tick_ms)));
+        }
+    }
+
+    /// The silence of this session does not count any more, until it is touched again.
+    pub fn let_rest(&mut self, slot: u32) {
+        self.unlink(slot);
+    }
+
     /// Nobody's silence counts any more, until sessions are touched again.
     pub fn rest(&mut self) {
         self.buckets.clear();
@@ -275,6 +291,13 @@ impl Touched {
         into.append(&mut self.list);
         self.round += 1;
     }
+
+    /// Begins the next round without what was noted: there is nobody to be told. Rounds are never counted anew, because
+    /// sessions remember theirs.
+    pub fn forget(&mut self) {
+        self.list.clear();
+        self.round += 1;
+    }
 }
 
 #[cfg(test)]
@@ -349,6 +372,38 @@ mod tests {
         assert_eq!(sessions.len(), 5);
         assert_eq!(sessions.remove(slots[0]).id, SessionId(1));
         assert_eq!(sessions.find(SessionId(1)), None);
+    }
+
+    #[test]
+    fn a_postponed_end_comes_so_much_later_and_for_nobody_who_had_none() {
+        let mut sessions = table();
+        let slots: Vec<u32> = (1..=5).map(|id| inserted(&mut sessions, id, 4000, 0)).collect();
+        sessions.close(slots[2]);
+        let resting = sessions.insert(SessionId(6), 4000);
+        sessions.postpone(2500);
+        assert_eq!((sessions.next_due(9999), sessions.next_deadline()), (None, Some(10_000)));
+        assert_eq!(sessions.get(resting).due(), None);
+        let mut due = Vec::new();
+        while let Some(slot) = sessions.next_due(10_000) {
+            due.push(sessions.get(slot).id.0);
+            sessions.close(slot);
+        }
+        due.sort_unstable();
+        assert_eq!(due, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn what_was_noted_for_one_leader_hides_nothing_from_the_next() {
+        let mut sessions = table();
+        let slot = inserted(&mut sessions, 7, 4000, 0);
+        let (mut touched, mut taken) = (Touched::default(), Vec::new());
+        for _ in 0..3 {
+            touched.forget();
+            touched.note(sessions.get_mut(slot));
+            touched.note(sessions.get_mut(slot));
+        }
+        touched.take(&mut taken);
+        assert_eq!(taken, [(SessionId(7), 4000)]);
     }
 
     #[test]

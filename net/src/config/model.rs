@@ -9,7 +9,7 @@ use crate::admin::Whitelist;
 /// [`Config::embedded`] and changes what it needs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Marks, epochs and (later) snapshots; `dataDir`.
+    /// `myid`, and the log unless it has a directory of its own; `dataDir`.
     pub data_dir: PathBuf,
     /// Log segments; `dataLogDir`, by default the same as `data_dir`.
     pub data_log_dir: PathBuf,

@@ -14,6 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How often is looked whether those who were told to end have ended.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A second signal within this time is the same wish said twice, as by `timeout`, which tells a process and then its
+/// group.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
 /// All members that were started.
 #[derive(Debug, Default)]
 pub(super) struct Children {
@@ -48,7 +52,8 @@ impl Children {
         ended
     }
 
-    /// Ends all: SIGTERM at once, SIGKILL for those who are still there after `grace`, or when `hurry` says so.
+    /// Ends all: SIGTERM at once, SIGKILL for those who are still there after `grace`, or when `hurry` says so later
+    /// than at once.
     /// Returns those who had to be killed. None runs any more.
     pub fn end(&mut self, grace: Duration, mut hurry: impl FnMut() -> bool) -> Vec<Sid> {
         for (_, child) in &self.running {
@@ -56,7 +61,8 @@ impl Children {
             let _ = kill_process(Pid::from_child(child), Signal::TERM);
         }
         let began = Instant::now();
-        while began.elapsed() < grace && !hurry() {
+        // Asked first, so that what it says early is used up.
+        while began.elapsed() < grace && !(hurry() && began.elapsed() > SAME_WISH) {
             self.newly_ended();
             if self.running.is_empty() {
                 return Vec::new();
@@ -126,6 +132,18 @@ mod tests {
         });
         assert!(killed.contains(&Sid(2)), "{killed:?}");
         assert_eq!(children.running(), 0);
+    }
+
+    #[test]
+    fn a_wish_that_is_said_twice_at_once_hurries_nobody() {
+        let mut children = Children::default();
+        let mut slow = shell("trap 'exit 0' TERM; echo slow; while :; do sleep 0.1; done");
+        slow.stdout(Stdio::piped());
+        children.start(Sid(1), slow).unwrap();
+        let mut line = String::new();
+        BufReader::new(children.running[0].1.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut said = false;
+        assert_eq!(children.end(LONG, || !std::mem::replace(&mut said, true)), []);
     }
 
     #[test]

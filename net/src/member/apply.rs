@@ -31,6 +31,7 @@ impl Member {
                         break;
                     }
                     for (zxid, payload) in txns {
+                        ledger.backlog = ledger.backlog.saturating_sub(payload.len());
                         committed(zxid, &payload)?;
                     }
                 }

@@ -70,7 +70,7 @@ impl Member {
 }
 
 impl Seam<'_> {
-    fn to_leader(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    fn tell_leader(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         // Without a connection the role is about to end, and the client with it.
         if let (Some(links), Some(up)) = (&mut self.links, self.up) {
             links.packets(up, write);
@@ -90,10 +90,10 @@ impl Upstream for Seam<'_> {
         Request { session, cxid, op, body }.put_data(&mut data);
         let identities: Vec<_> =
             identities.iter().map(|it| (it.scheme.as_bytes(), it.id.as_bytes())).collect();
-        self.to_leader(|out| put_request(out, &data, &identities));
+        self.tell_leader(|out| put_request(out, &data, &identities));
     }
 
     fn revalidate(&mut self, session: SessionId, timeout_ms: i32) {
-        self.to_leader(|out| put_revalidate(out, session, timeout_ms));
+        self.tell_leader(|out| put_revalidate(out, session, timeout_ms));
     }
 }

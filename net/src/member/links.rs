@@ -140,6 +140,11 @@ impl Links {
         }
     }
 
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = Link> + '_ {
+        self.map.keys().copied()
+    }
+
     pub fn limit(&self) -> usize {
         self.limit
     }

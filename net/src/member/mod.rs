@@ -15,11 +15,13 @@
 //! | `snapshot` | SNAP, both ways; what waits for the log to be at rest |
 //! | `links`, `queue` | one FIFO queue per connection |
 //! | `ledger` | the log as the service sees it |
+//! | `ending` | what is over: connections, and all of it |
 //!
 //! What it must never do: apply what is not committed, acknowledge what is not durable (the proofs are typed), or wait.
 //! In this form epochs, cuts and snapshots are written on the caller's thread.
 
 mod apply;
+mod ending;
 mod ledger;
 mod links;
 mod packets;
@@ -27,6 +29,8 @@ mod perform;
 mod queue;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -46,10 +50,12 @@ use ledger::Ledger;
 use links::Links;
 use snapshot::Job;
 
-pub use status::Status;
+pub use status::{Status, SyncCounts};
 
 /// Transactions that wait to be applied above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;
+/// Bytes that wait for the disk above which nothing more is read from the leader: the disk may be full.
+const WAITING: u64 = 32 << 20;
 /// Bytes that wait to be sent to the leader above which no more requests are read.
 const FORWARDING: usize = 4 << 20;
 
@@ -171,9 +177,21 @@ struct Ensemble {
     counts: status::Counts,
     /// What the operator was told last of a wait for a leader: untrusted or not, for whom, when.
     told_of_wait: Option<(bool, Vec<Sid>, u64)>,
+    /// Since when clients are answered, or are not, in milliseconds.
+    since_ms: u64,
+    /// The connection that was asked for last is being made.
+    dialing: bool,
+    /// The process is about to end: nothing is said or heard any more.
+    ending: bool,
 }
 
 impl Ensemble {
+    /// An attempt to connect, asked for or under way, is void.
+    fn forget_dial(&mut self) {
+        self.dialing = false;
+        self.requests.retain(|request| !matches!(request, Request::Connect(_)));
+    }
+
     /// Bytes of a synchronisation get through.
     fn flows(&mut self, link: Link) {
         if !self.flowing.contains(&link) {
@@ -226,6 +244,9 @@ impl Member {
             taken: links::Synchronisation::default(),
             counts: status::Counts::default(),
             told_of_wait: None,
+            since_ms: now.mono_ms,
+            dialing: false,
+            ending: false,
         }));
         member.perform(actions, None, &mut Nobody)?;
         member.drain_events(&mut Nobody)?;
@@ -267,6 +288,10 @@ impl Member {
     /// The connection asked for stands.
     pub fn connected(&mut self, link: Link, out: &mut impl Outbox) {
         let Some(ensemble) = &mut self.ensemble else { return };
+        if ensemble.ending || !std::mem::take(&mut ensemble.dialing) {
+            // It comes of an attempt that was given up since.
+            return ensemble.requests.push(Request::Close(link));
+        }
         ensemble.links.connected(link);
         ensemble.up = Some(link);
         self.drive(Event::Connected(link), None, out);
@@ -274,7 +299,9 @@ impl Member {
 
     /// It could not be made.
     pub fn connect_failed(&mut self, out: &mut impl Outbox) {
-        self.drive(Event::ConnectFailed, None, out);
+        if self.ensemble.as_mut().is_some_and(|ensemble| std::mem::take(&mut ensemble.dialing)) {
+            self.drive(Event::ConnectFailed, None, out);
+        }
     }
 
     /// Whether whoever connected to the quorum port has said who it is.
@@ -315,21 +342,21 @@ impl Member {
 
     /// Whether more should be received from a quorum connection.
     pub fn reads(&self, link: Link) -> bool {
-        self.ensemble
-            .as_ref()
-            .is_none_or(|e| e.job.as_ref().is_none_or(|job| e.up != Some(link) || job.reads()))
+        let Some(ensemble) = self.ensemble.as_ref().filter(|e| e.up == Some(link)) else { return true };
+        ensemble.job.as_ref().is_none_or(Job::reads) && self.ledger.log.waiting_bytes() <= WAITING
     }
 
     /// Moves what is wanted of the network to `into`.
     pub fn take_requests(&mut self, into: &mut Vec<Request>) {
         if let Some(ensemble) = &mut self.ensemble {
+            ensemble.dialing |= ensemble.requests.iter().any(|it| matches!(it, Request::Connect(_)));
             into.append(&mut ensemble.requests);
         }
     }
 
     /// Whether the quorum port must be open.
     pub fn leads(&self) -> bool {
-        self.ensemble.as_ref().is_some_and(|e| e.zab.state() == State::Leading)
+        self.ensemble.as_ref().is_some_and(|e| e.zab.state() == State::Leading && !e.ending)
     }
 
     /// Takes in what the disk and time have brought: commits, applies and answers.
@@ -346,7 +373,11 @@ impl Member {
         self.done = done;
         if let Some(proof) = durable {
             self.newly_durable = Some(proof);
-            if self.ensemble.is_some() {
+            if let Some(ensemble) = &self.ensemble {
+                if !ensemble.serving && self.ledger.backlog > BACKLOG {
+                    // It is applied when serving begins, and can be read back then.
+                    self.ledger.log.release(proof.get());
+                }
                 self.drive(Event::Durable(proof), None, out);
             } else {
                 self.apply(proof.get(), out)?;
@@ -396,9 +427,14 @@ impl Member {
         self.newly_durable.take()
     }
 
-    /// When [`Member::settle`] has something to do, in milliseconds of the monotonic clock.
+    /// When a turn has something to do if nothing happens, in milliseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.ensemble.as_ref()?.zab.deadline()
+        let ensemble = self.ensemble.as_ref()?;
+        match () {
+            () if !ensemble.requests.is_empty() => Some(self.now.mono_ms),
+            () if ensemble.ending => None,
+            () => ensemble.zab.deadline(),
+        }
     }
 
     /// Clients, sessions and tree.

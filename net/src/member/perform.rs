@@ -6,6 +6,7 @@
 
 use ringkeeper_engine::id::{Epoch, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::links::Synchronisation;
 use super::queue::{Each, zxids};
@@ -22,11 +23,12 @@ use crate::zab::sync_leader::Source;
 impl Member {
     /// Tells the core what happened, and does what follows. `payload` is what a PROPOSAL or INFORM carries.
     pub(super) fn drive(&mut self, event: Event, payload: Option<&[u8]>, out: &mut impl Outbox) {
-        if self.failed.is_some() {
+        if self.failed.is_some() || self.ensemble.as_ref().is_none_or(|ensemble| ensemble.ending) {
             return;
         }
         self.tell_submitted(out);
-        let handled = self.handle(event, payload, out);
+        let told = self.tell_reach(out);
+        let handled = told.and_then(|()| self.handle(event, payload, out));
         self.note_failure(handled);
         self.pump(out);
     }
@@ -46,11 +48,19 @@ impl Member {
     /// What we proposed since the last time: the core must know of it before it hears of anything else.
     pub(super) fn tell_submitted(&mut self, out: &mut impl Outbox) {
         let appended = self.ledger.log.appended();
-        let Some(ensemble) = &self.ensemble else { return };
+        let Some(ensemble) = self.ensemble.as_ref().filter(|ensemble| !ensemble.ending) else { return };
         if ensemble.zab.leads().is_some() && appended > ensemble.zab.marks().submitted {
             let told = self.handle(Event::Submitted(appended), None, out);
             self.note_failure(told);
             self.pump(out);
+        }
+    }
+
+    /// Before a learner is judged: what it could be sent now.
+    fn tell_reach(&mut self, out: &mut impl Outbox) -> Result<(), Fatal> {
+        match self.ensemble.as_ref().filter(|ensemble| ensemble.zab.must_choose()) {
+            Some(ensemble) => self.handle(self.reach(ensemble), None, out),
+            None => Ok(()),
         }
     }
 
@@ -90,7 +100,10 @@ impl Member {
         let links = &mut ensemble.links;
         match action {
             Action::Notify(to, said) => ensemble.requests.push(Request::Notify(to, said)),
-            Action::Connect(to) => ensemble.requests.push(Request::Connect(to)),
+            Action::Connect(to) => {
+                ensemble.forget_dial();
+                ensemble.requests.push(Request::Connect(to));
+            }
             Action::Disconnect(link) => {
                 self.forget(link);
                 self.request(Request::Close(link));
@@ -113,6 +126,7 @@ impl Member {
             Action::Stream { link, flow, after, upto } => self.stream(link, flow, after, upto),
             Action::SendSnapshot { link, label, upto } => self.send_snapshot(link, label, upto)?,
             Action::Persist(epochs) => self.persist(epochs)?,
+            Action::Append(_) if planted(Mutant::Zk4925SyncNotLogged) && !ensemble.serving => {}
             Action::Append(zxid) => {
                 let payload = payload.expect("what is to be logged is being handled");
                 self.ledger.append(zxid, &mut |out| out.extend_from_slice(payload));
@@ -136,10 +150,18 @@ impl Member {
                 self.take_up_service(out)?;
                 let method = self.ensemble.as_ref().map_or("", |e| e.taken.method());
                 tracing::info!(leader = leader.0, epoch = epoch.0, "synchronised by method={method}");
-                self.service.learn(out);
+                self.service.learn(epoch, out);
             }
             Action::Retire => {
-                ensemble.serving = false;
+                if planted(Mutant::Zk2845UncommittedInTree) && ensemble.serving {
+                    self.apply(self.ledger.log.durable().get(), out)?;
+                }
+                let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+                ensemble.forget_dial();
+                if std::mem::take(&mut ensemble.serving) {
+                    ensemble.since_ms = self.now.mono_ms;
+                    tracing::info!("no leader any more, clients are not answered");
+                }
                 self.service.retire(out);
             }
             Action::Report(fault) => tracing::warn!("{fault}"),
@@ -160,6 +182,16 @@ impl Member {
         self.closed(link, out);
     }
 
+    /// The same while wishes are being performed.
+    pub(super) fn give_up(&mut self, link: Link) -> Result<(), Fatal> {
+        self.forget(link);
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.requests.push(Request::Close(link));
+            ensemble.events.push_back(Event::Closed(link));
+        }
+        Ok(())
+    }
+
     fn persist(&mut self, epochs: Epochs) -> Result<(), Fatal> {
         let proof = self.ledger.log.set_epochs(&*self.volume, epochs)?;
         let Some(ensemble) = &self.ensemble else { return Ok(()) };
@@ -174,10 +206,13 @@ impl Member {
     /// Before the first client is answered: the tree is exactly what is committed.
     fn take_up_service(&mut self, out: &mut impl Outbox) -> Result<(), Fatal> {
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-        ensemble.serving = true;
+        (ensemble.serving, ensemble.since_ms) = (true, self.now.mono_ms);
         let committed = ensemble.committed;
-        if self.service.tree().last_zxid() > committed {
+        if self.service.tree().last_zxid() > committed && !planted(Mutant::Zk2845UncommittedInTree) {
             self.roll_back(committed)?;
+        }
+        if planted(Mutant::Zk2355NotApplied) {
+            self.cursor = self.ledger.log.cursor(committed);
         }
         self.apply_committed(out)
     }

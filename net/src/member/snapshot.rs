@@ -7,6 +7,7 @@
 
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::log::LogError;
+use ringkeeper_engine::mutant::{Mutant, planted};
 use ringkeeper_engine::snapshot::{self, Limits, Loader};
 use ringkeeper_engine::store;
 use ringkeeper_engine::tree::Tree;
@@ -19,8 +20,9 @@ use crate::zab::event::{Event, Link};
 
 /// Bytes of a snapshot that are queued as one piece.
 const PIECE: usize = 1 << 20;
-/// A tree below this size is not worth a snapshot.
-const SMALL: u64 = 32 << 20;
+/// A tree is counted with so many bytes at least: making a snapshot of any tree keeps the leader's loop busy, reading a
+/// piece of the log hardly.
+const SMALL: u64 = 256 << 20;
 
 /// Something that blocks the connection to the leader.
 #[derive(Debug)]
@@ -123,14 +125,28 @@ impl Member {
             Err(error) => return Err(error.into()),
         };
         self.log_replaced();
-        if self.service.tree().last_zxid() > proof.get() {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.counts.cuts += 1;
+        }
+        if self.service.tree().last_zxid() > proof.get()
+            && !planted(Mutant::Zk1549TreeNotCut)
+            && !planted(Mutant::Zk2845UncommittedInTree)
+        {
             self.roll_back(proof.get())?;
         }
         Ok(Event::Truncated(proof))
     }
 
     fn replace(&mut self, tree: Tree, sessions: Vec<(SessionId, i32)>) -> Result<Event, Fatal> {
-        let proof = self.ledger.log.restart_behind(&*self.volume, &tree, &sessions)?;
+        let proof = match self.ledger.log.restart_behind(&*self.volume, &tree, &sessions) {
+            Ok(proof) => proof,
+            Err(error) => {
+                // Without space nothing has changed, and it may be tried again. After anything worse the log takes
+                // nothing any more, which ends the node at the end of this turn.
+                tracing::error!("the snapshot of the leader cannot be stored: {error}");
+                return Ok(Event::SnapshotAbandoned);
+            }
+        };
         self.service.restore(tree, sessions);
         self.log_replaced();
         if let Some(ensemble) = &mut self.ensemble {
@@ -175,9 +191,18 @@ impl Member {
         };
         let here = self.service.tree().last_zxid() == upto;
         if here {
-            snapshot::write_stream(self.service.tree(), &self.service.committed_sessions(), &mut put);
+            let mut sessions = self.service.committed_sessions();
+            if planted(Mutant::Zk3144SessionsTooOld) {
+                sessions.pop();
+            }
+            snapshot::write_stream(self.service.tree(), &sessions, &mut put);
         } else {
             let other = store::rebuild(&*self.volume, &self.ledger.log, self.tree_seed, upto)?;
+            if other.tree.last_zxid() != upto {
+                // What is not durable here yet cannot be read back. The learner asks again soon.
+                tracing::warn!(%upto, "a snapshot that was chosen cannot be made yet");
+                return self.give_up(link);
+            }
             snapshot::write_stream(&other.tree, &other.sessions, &mut put);
         }
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };

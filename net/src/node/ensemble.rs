@@ -59,6 +59,9 @@ pub fn settle_trust(
         }
     }
     if let Trust::Marker(markers) = trust {
+        if !is_empty(store, epochs) {
+            tracing::warn!("a file `initialize` is removed without effect: this member is not empty");
+        }
         for marker in markers {
             std::fs::remove_file(marker)
                 .map_err(ServeError::system(format!("removing {}", marker.display())))?;
@@ -79,6 +82,7 @@ pub fn zab_config(ensemble: &Ensemble, tick_ms: u32) -> zab::Config {
         config_version: ensemble.version,
         tick_ms: tick_ms.into(),
         init_limit: ensemble.init_limit.into(),
+        connect_limit: ensemble.connect_to_learner_limit.into(),
         sync_limit: ensemble.sync_limit.into(),
         announce_ms: ensemble.min_notification_ms.into(),
         announce_max_ms: ensemble.max_notification_ms.into(),

@@ -5,7 +5,7 @@
 
 pub mod bind;
 pub mod clock;
-mod ensemble;
+pub mod ensemble;
 pub mod front;
 pub mod housekeeper;
 pub mod link;

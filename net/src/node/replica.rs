@@ -22,8 +22,10 @@ use crate::zab::event::Link;
 /// Milliseconds before another segment is asked for when one could not be made.
 const SEGMENT_RETRY_MS: u64 = 1000;
 
-/// Milliseconds after an overload during which no session expires.
+/// Milliseconds after an overload, or after this server stood still, during which no session expires.
 const EXPIRY_GRACE_MS: u64 = 2000;
+/// Milliseconds from which on a late turn means that this server stood still: its process or its machine was stopped.
+const STALL_MS: u64 = 1000;
 
 /// A member, its files and its connections.
 #[derive(Debug)]
@@ -128,13 +130,21 @@ impl Replica {
     }
 
     /// The node ends: requests that come now are left unread, so that what was taken can be settled.
-    pub fn take_no_more(&mut self) {
+    pub fn take_no_more(&mut self, out: &mut impl Outbox) {
         self.ending = true;
+        self.member.end(out);
     }
 
     /// Begins a turn.
     pub fn begin(&mut self, now: Now) {
+        let late_ms = overslept(self.now().mono_ms, self.next_deadline(), now.mono_ms);
         self.member.begin(now);
+        if late_ms > STALL_MS {
+            tracing::warn!("this server stood still for {late_ms} ms: sessions have so much more time");
+            self.member.service_mut().stood_still(late_ms);
+            // What was said meanwhile is still to be read, here and by the other members.
+            self.expiry_from = now.mono_ms + EXPIRY_GRACE_MS;
+        }
     }
 
     /// Whether requests should wait until the disk, the housekeeper or the leader has caught up.
@@ -276,14 +286,37 @@ impl Replica {
         [service, peers, member, self.log_deadline, self.ask_again_at].into_iter().flatten().min()
     }
 
-    /// Whether everything proposed is durable and answered.
+    /// Whether everything proposed is durable and answered, or cannot be because the disk is full.
     pub fn is_settled(&self) -> bool {
-        self.member.is_settled()
+        let log = self.member.log();
+        self.member.is_settled() || (self.no_segments && log.sealed() == log.durable().get())
     }
 
     /// Ends the log in good order.
     pub fn close(self) -> Result<(), Fatal> {
         drop(self.housekeeper);
+        if !self.member.is_settled() {
+            tracing::warn!("the disk is full: what was not acknowledged for that reason is not in the log");
+            return Ok(());
+        }
         self.member.close_log()
+    }
+}
+
+/// How much later a turn begins, at `now_ms`, than the one `before_ms` wanted, in milliseconds.
+fn overslept(before_ms: u64, wanted_ms: Option<u64>, now_ms: u64) -> u64 {
+    wanted_ms.map_or(0, |wanted_ms| now_ms.saturating_sub(wanted_ms.max(before_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_beyond_what_a_turn_wanted_is_lost() {
+        assert_eq!(overslept(1000, None, 90_000), 0, "nothing was to be done");
+        assert_eq!(overslept(1000, Some(60_000), 59_000), 0, "woken early");
+        assert_eq!(overslept(1000, Some(2000), 5000), 3000);
+        assert_eq!(overslept(1000, Some(0), 1003), 3, "late work that is being done is no lost time");
     }
 }

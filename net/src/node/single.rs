@@ -54,7 +54,7 @@ impl SingleLoop {
             self.turn(&mut listening)?;
         }
         listening.end(&mut self.ring);
-        self.replica.take_no_more();
+        self.replica.take_no_more(&mut self.front.outputs);
         while !self.replica.is_settled() {
             self.turn(&mut listening)?;
         }

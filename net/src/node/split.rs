@@ -112,7 +112,7 @@ impl ReplicaLoop {
         while !self.stop.load(Ordering::Acquire) {
             self.turn()?;
         }
-        self.replica.take_no_more();
+        self.replica.take_no_more(&mut self.fronts);
         while !self.replica.is_settled() {
             self.turn()?;
         }

@@ -291,6 +291,17 @@ fn recover(
     if let Some(torn) = &report.torn {
         tracing::warn!("{torn}");
     }
+    if let Some(set_aside) = &report.set_aside {
+        tracing::error!(
+            "{set_aside}. This member begins anew and does not vote before a leader has brought it up to date"
+        );
+    }
+    if report.epochs_lost {
+        tracing::error!(
+            "the file `epochs` was lost: this server does not know what it has promised. A member does not vote before a \
+             leader has brought it up to date"
+        );
+    }
     tracing::info!(
         transactions = report.records, last = %report.last, segments = report.segments, generation = report.generation,
         took_ms = store.took.as_millis() as u64, ring = %ring.features(), "the data is read back"
@@ -340,6 +351,7 @@ fn service_options(config: &Config) -> Options {
     Options {
         server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.me.0 as u8),
         read_only: config.ensemble.as_ref().is_some_and(|ensemble| ensemble.read_only_mode),
+        leader_serves: config.ensemble.as_ref().is_none_or(|ensemble| ensemble.leader_serves),
         tick_ms: config.tick_ms,
         min_session_timeout_ms: config.min_session_timeout_ms.unsigned_abs(),
         max_session_timeout_ms: config.max_session_timeout_ms.unsigned_abs(),

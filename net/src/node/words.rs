@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringkeeper_engine::id::{Epoch, SessionId, Sid, Zxid};
+use ringkeeper_engine::id::{SessionId, Sid, Zxid};
 
 use super::front::Census;
 use crate::admin::{
@@ -31,8 +31,6 @@ pub struct Words {
     started_ms: u64,
     /// Those who vote.
     voters: Vec<Sid>,
-    /// The epoch that is served, if clients are.
-    phase: Option<Epoch>,
     census: Arc<Census>,
 }
 
@@ -53,7 +51,6 @@ impl Words {
             trace_mask: 306,
             started_ms: now.mono_ms,
             voters,
-            phase: None,
             census,
         }
     }
@@ -67,7 +64,6 @@ impl Words {
         status: Option<&Status>,
         service: &mut Service,
     ) -> Vec<u8> {
-        self.note_phase(now, status);
         let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
         service.metrics.add(Counter::ConnectionsRejected, self.census.take_rejected());
         match admin::admit(word, self.allowed) {
@@ -85,18 +81,11 @@ impl Words {
         admin::render(word, &self.view(now, word, status, service))
     }
 
-    /// The uptime of a member begins anew with every leader.
-    fn note_phase(&mut self, now: Now, status: Option<&Status>) {
-        let Some(status) = status else { return };
-        let phase = status.serving.then_some(status.epoch);
-        if self.phase != phase {
-            (self.phase, self.started_ms) = (phase, now.mono_ms);
-        }
-    }
-
     fn show_member(&self, now: Now, status: &Status, service: &Service, view: &mut NodeView<'_>) {
         let (mode, state) = mode(status, service);
         (view.mode, view.serving) = (mode, status.serving || mode == Mode::ReadOnly);
+        // A member's begins anew with every leader.
+        view.uptime_ms = now.mono_ms.saturating_sub(status.since_ms);
         if mode == Mode::Leader {
             // As the reference: a new epoch shows before its first transaction.
             view.zxid = view.zxid.max(Zxid::new(status.epoch, 0));
@@ -116,7 +105,7 @@ impl Words {
                 synced_non_voting_followers: synced(false, false),
                 synced_observers: synced(true, false) + synced(true, true),
                 pending_syncs: status.pending_syncs,
-                uptime_ms: now.mono_ms - self.started_ms,
+                uptime_ms: now.mono_ms.saturating_sub(status.since_ms),
                 proposal_sizes: status.proposal_sizes,
             }),
             synchronisations: [

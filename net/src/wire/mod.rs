@@ -7,7 +7,7 @@
 //! paths.
 //!
 //! [`crate::client`] is its caller, and the front loops for the handshake's limits. [`election`] and [`quorum`] hold
-//! what servers say to each other; the node does not use them yet.
+//! what servers say to each other, for [`crate::peer`] and [`crate::member`].
 
 mod code;
 pub mod election;

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::action::Action;
 use super::event::Event;
@@ -227,6 +228,9 @@ impl Looking {
             if joins(core, &self.recv, &heard, Some(own)) {
                 return finish(core, heard.vote);
             }
+        }
+        if planted(Mutant::Zk1514RoundsDiffer) {
+            return Next::Stay;
         }
         self.settled.insert(from, heard);
         if joins(core, &self.settled, &heard, None) {

@@ -6,6 +6,7 @@
 
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::action::Action;
 use super::event::{Event, FromLeader, Link};
@@ -90,7 +91,7 @@ impl Following {
             acked: Zxid::ZERO,
             began: core.now + delay,
         };
-        core.timers.set(Timer::Phase, following.began + core.config.init_limit * core.config.tick_ms);
+        core.timers.set(Timer::Phase, following.began + core.config.connect_limit * core.config.tick_ms);
         following
     }
 
@@ -227,6 +228,11 @@ impl Following {
                 FromLeader::Commit(zxid),
                 Phase::Flushing(_) | Phase::Adopting | Phase::Synced | Phase::Serving,
             ) if core.observes() && zxid > core.history.last() => Next::Stay,
+            (FromLeader::Proposal(_), Phase::Flushing(_) | Phase::Adopting | Phase::Synced)
+                if planted(Mutant::Zk1367LostBeforeUpToDate) =>
+            {
+                Next::Stay
+            }
             (FromLeader::Proposal(zxid), Phase::Flushing(_) | Phase::Adopting | Phase::Synced) => {
                 self.history(core, zxid, out)
             }
@@ -275,7 +281,7 @@ impl Following {
         if self.epoch < accepted {
             return lost(Fault::OldEpoch { proposed: self.epoch, accepted }, out);
         }
-        if self.epoch > accepted {
+        if self.epoch > accepted && !planted(Mutant::Zk335PromiseNotDurable) {
             self.phase = Phase::Promising;
             core.persist(Epochs { accepted: self.epoch, ..core.epochs.get() }, out);
         } else {
@@ -287,7 +293,7 @@ impl Following {
 
     fn accept(&mut self, core: &Core, link: Link, current: Option<Epoch>, out: &mut Vec<Action>) {
         self.phase = Phase::Accepted;
-        let untrusted = core.epochs.get().nonvoting;
+        let untrusted = core.epochs.get().nonvoting && !planted(Mutant::Zk261EmptyServerVotes);
         out.push(Action::AckEpoch {
             link,
             promised: core.epochs,
@@ -301,6 +307,7 @@ impl Following {
         match self.phase {
             Phase::Promising => self.accept(core, link, Some(core.epochs.get().current), out),
             Phase::Doubting(zxid) => self.receive(core, link, zxid, out),
+            Phase::Flushing(_) if planted(Mutant::Zk4643EpochBeforeHistory) => self.try_adopt(core, out),
             Phase::Adopting => {
                 self.phase = Phase::Synced;
                 self.heard(core);
@@ -315,6 +322,10 @@ impl Following {
     /// A transaction that is not known to be committed.
     pub fn log(&mut self, core: &mut Core, zxid: Zxid, out: &mut Vec<Action>) -> Next {
         let last = core.history.last();
+        if planted(Mutant::Zk1367LostBeforeUpToDate) && zxid > last {
+            core.append(zxid, out);
+            return Next::Stay;
+        }
         let begins = zxid.epoch() > last.epoch() && zxid.counter() != 1;
         // The leader's epoch is the newest there is; what it proposes belongs to it, from the first transaction on.
         if !core.history.continues_with(zxid)
@@ -348,7 +359,12 @@ impl Following {
 
     fn durable(&mut self, core: &mut Core, out: &mut Vec<Action>) -> Next {
         match self.phase {
-            Phase::Flushing(_) => self.try_adopt(core, out),
+            Phase::Flushing(_) => {
+                if planted(Mutant::Zk4685AckBeforeNewLeader) {
+                    self.acknowledge(core, out);
+                }
+                self.try_adopt(core, out);
+            }
             Phase::Synced | Phase::Serving => self.acknowledge(core, out),
             _ => {}
         }

@@ -25,6 +25,11 @@ impl History {
         self.base
     }
 
+    /// First and last zxid of each run without a hole, in order; each is of one epoch.
+    pub fn runs(&self) -> &[(Zxid, Zxid)] {
+        &self.runs
+    }
+
     /// The last transaction, or the base.
     pub fn last(&self) -> Zxid {
         self.runs.last().map_or(self.base, |&(_, last)| last)

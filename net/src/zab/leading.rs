@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::action::{Action, Flow, ToLearner};
 use super::discovery::{Accepted, Discovery};
@@ -357,12 +358,22 @@ impl Leading {
                 out.push(Action::Stream { link, flow, after, upto });
             }
         };
-        stream(Flow::History(plan.source), plan.after, plan.end);
+        let after = if planted(Mutant::Zk1319FirstOneMissed) { plan.after.successor() } else { None };
+        stream(Flow::History(plan.source), after.unwrap_or(plan.after), plan.end);
         if !learner.info.observer {
             stream(Flow::Proposals, plan.has, core.marks.submitted);
             learner.sent = core.marks.submitted;
         }
         learner.owing_since = Some(core.now);
+        if planted(Mutant::Zk3104NewLeaderFirst) {
+            let streams =
+                out.iter().rev().take_while(|action| matches!(action, Action::Stream { .. })).count();
+            out.insert(out.len() - streams, Action::Send(link, ToLearner::NewLeader(self.epoch)));
+            return;
+        }
+        if planted(Mutant::Zk1324NewLeaderTwice) {
+            out.push(Action::Send(link, ToLearner::NewLeader(self.epoch)));
+        }
         out.push(Action::Send(link, ToLearner::NewLeader(self.epoch)));
     }
 

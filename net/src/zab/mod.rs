@@ -10,7 +10,7 @@
 //! after every event what must hold within one server, [`view`] is for operators. `paper.rs` tests the guarantees
 //! (`RINGKEEPER_ZAB_SEEDS` says over how many seeds), `tests` single events.
 //!
-//! The node does not use it yet: ensembles come next.
+//! `net::member` drives it and does what it wishes.
 
 pub mod action;
 mod broadcast;
@@ -42,6 +42,7 @@ use std::collections::BTreeMap;
 
 use ringkeeper_engine::id::{Epoch, Sid, Zxid};
 use ringkeeper_engine::log::{Durable, Epochs};
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use crate::wire::election::{Notification, State};
 use action::Action;
@@ -67,8 +68,10 @@ pub struct Config {
     pub config_version: i64,
     /// The unit of the two limits, in milliseconds.
     pub tick_ms: u64,
-    /// Ticks for connecting, discovery and synchronisation.
+    /// Ticks for discovery and synchronisation.
     pub init_limit: u64,
+    /// Ticks for connecting to a leader.
+    pub connect_limit: u64,
     /// Ticks for a sign of life.
     pub sync_limit: u64,
     /// A vote is announced again after this many milliseconds, then after twice as many, and so on.
@@ -151,7 +154,8 @@ impl Core {
 
     /// Whether this server may help to elect.
     fn trusted_voter(&self) -> bool {
-        self.config.members.votes(self.config.me) && !self.epochs.get().nonvoting
+        let trusted = !self.epochs.get().nonvoting || planted(Mutant::Zk261EmptyServerVotes);
+        self.config.members.votes(self.config.me) && trusted
     }
 
     fn observes(&self) -> bool {
@@ -309,6 +313,11 @@ impl Zab {
         self.core.marks
     }
 
+    /// Which transactions the log holds.
+    pub fn history(&self) -> &History {
+        &self.core.history
+    }
+
     /// What this server has promised.
     pub fn epochs(&self) -> Epochs {
         self.core.epochs.get()
@@ -435,7 +444,10 @@ impl Zab {
             return;
         }
         let (last, epochs) = (core.history.last().epoch(), core.epochs.get());
-        if last > epochs.current && core.history.last() > Zxid::ZERO {
+        if last > epochs.current
+            && core.history.last() > Zxid::ZERO
+            && !planted(Mutant::Zk1653CrashBeforeEpoch)
+        {
             // A history without holes that ends in an epoch contains the one that the epoch began with, so that this
             // is what adopting the epoch would have led to (quorum reference 3.5).
             out.push(Action::Report(Fault::EpochRaised { current: epochs.current, last }));

@@ -7,6 +7,7 @@
 //! if it is part of our history: its acknowledgement may already have been counted.
 
 use ringkeeper_engine::id::{Epoch, Zxid};
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::history::History;
 
@@ -96,7 +97,8 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
         return Choice::Refuse;
     }
     let begun = || peer.counter() == 0 && history.base() <= peer && history.knows_epoch_of(peer);
-    let known = history.holds(peer) || (peer <= end && begun());
+    let hole = planted(Mutant::Zk2418DiffOverHole) && Zxid::ZERO < peer && peer < history.base();
+    let known = hole || history.holds(peer) || (peer <= end && begun());
     if known && peer > end {
         return if facts.ours {
             Choice::Go(plan(facts, Head::Diff(end), end, end, peer))
@@ -110,12 +112,15 @@ pub fn choose(facts: &Facts<'_>) -> Choice {
     // Behind a snapshot that ends earlier the same transactions would have to follow, and more.
     let sparing = |from| from >= facts.cheap_from || from >= facts.window || from >= facts.sendable;
     if known {
-        return Choice::Go(match sparing(peer) {
+        return Choice::Go(match sparing(peer) || hole {
             true => plan(facts, Head::Diff(end), peer, end, end),
             false => snapshot(facts, end),
         });
     }
     match history.floor(peer) {
+        Some(floor) if planted(Mutant::Zk1154DiffForUnknownZxid) => {
+            Choice::Go(plan(facts, Head::Diff(end), floor, end, end))
+        }
         Some(floor) if facts.ours && peer.counter() != 0 => {
             let cut = floor.min(end);
             match sparing(cut) {

@@ -8,6 +8,7 @@
 
 use ringkeeper_engine::id::{Epoch, Zxid};
 use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::action::Action;
 use super::event::{FromLeader, Link};
@@ -20,7 +21,7 @@ impl Following {
     /// DIFF, TRUNC or SNAP.
     pub fn head(&mut self, core: &mut Core, link: Link, packet: FromLeader, out: &mut Vec<Action>) -> Next {
         let last = core.history.last();
-        let untrusted = core.epochs.get().nonvoting;
+        let untrusted = core.epochs.get().nonvoting && !planted(Mutant::Zk261EmptyServerVotes);
         match packet {
             // Nothing has such a zxid; a negative one counts as a very late epoch.
             FromLeader::Diff(zxid) | FromLeader::Trunc(zxid) | FromLeader::Snap(zxid)
@@ -63,7 +64,7 @@ impl Following {
     /// believes: what is left is told in another round.
     pub fn cut(&mut self, core: &Core, last: Zxid, out: &mut Vec<Action>) -> Next {
         let Phase::Cutting(to) = self.phase else { return Next::Stay };
-        if last != to {
+        if last != to && !planted(Mutant::Zk1156CutsTooMuch) {
             return lost(Fault::CutMissed { to, last }, out);
         }
         self.phase = Phase::Receiving;
@@ -107,6 +108,10 @@ impl Following {
             return lost(Fault::OldEpoch { proposed: epoch, accepted: self.epoch }, out);
         }
         self.phase = Phase::Flushing(core.history.last());
+        if planted(Mutant::Zk4643EpochBeforeHistory) {
+            core.persist(Epochs { current: self.epoch, nonvoting: false, ..core.epochs.get() }, out);
+            return Next::Stay;
+        }
         self.try_adopt(core, out);
         Next::Stay
     }
@@ -114,7 +119,7 @@ impl Following {
     /// Adopts the epoch when the history is durable.
     pub fn try_adopt(&mut self, core: &mut Core, out: &mut Vec<Action>) {
         if let Phase::Flushing(target) = self.phase
-            && core.durable.get() >= target
+            && (core.durable.get() >= target || planted(Mutant::Zk4646AckBeforeHistory))
         {
             self.phase = Phase::Adopting;
             // Before the epoch's own transactions there is only its initial history, which needs no ACK.

@@ -40,6 +40,7 @@ impl Node {
             config_version: 0,
             tick_ms: 100,
             init_limit: 10,
+            connect_limit: 10,
             sync_limit: 5,
             announce_ms: 20,
             announce_max_ms: 160,

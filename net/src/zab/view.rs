@@ -70,6 +70,12 @@ impl Zab {
         }
     }
 
+    /// Whether a learner waits for the choice of how it is synchronised.
+    pub fn must_choose(&self) -> bool {
+        let Role::Leading(role) = &self.role else { return false };
+        role.learners.values().any(|learner| learner.stage == Stage::Accepted)
+    }
+
     /// The learners of a leader, in the order in which they came; nobody at any other server.
     pub fn learners(&self) -> Vec<LearnerView> {
         let Role::Leading(role) = &self.role else { return Vec::new() };

@@ -1,6 +1,7 @@
 //! A vote, when one is better than another, and when two are the same (quorum reference 2.6).
 
 use ringkeeper_engine::id::{Sid, Zxid};
+use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::quorum::Membership;
 use crate::wire::election::{Notification, State};
@@ -40,6 +41,9 @@ impl Vote {
 
     /// Whether this candidate is to be preferred; the round does not matter.
     pub fn better_than(&self, other: &Vote, members: &Membership) -> bool {
+        if planted(Mutant::Zk1419VoteOrder) {
+            return members.may_lead(self.leader) && self.leader > other.leader;
+        }
         let key = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
         members.may_lead(self.leader) && key(self) > key(other)
     }

@@ -125,7 +125,7 @@ impl Ensemble {
             (node.wires, node.down, node.syncs) = Default::default();
             match id {
                 LEADER => node.service.lead(self.now, epoch, &mut node.out),
-                _ => node.service.learn(&mut node.out),
+                _ => node.service.learn(epoch, &mut node.out),
             }
         }
     }
@@ -160,7 +160,7 @@ impl Ensemble {
         let (leader, learner) = (&mut leader[0], &mut learners[from - 1]);
         if packet.kind == kind::REVALIDATE {
             let (session, timeout) = payload::revalidate(&packet).unwrap();
-            let valid = leader.service.revalidate(self.now, from as u64, session, timeout);
+            let valid = leader.service.revalidate(self.now, from as u64, session, timeout, &mut leader.out);
             learner.down.push_back(Down::Revalidated(session, valid));
             return true;
         }
@@ -237,9 +237,12 @@ impl Ensemble {
     }
 
     pub fn tick(&mut self) {
-        for node in &mut self.nodes {
-            node.service.tick(self.now, &mut node.out, &mut node.wires);
-        }
+        (0..self.nodes.len()).for_each(|at| self.tick_at(at));
+    }
+
+    pub fn tick_at(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.service.tick(self.now, &mut node.out, &mut node.wires);
     }
 
     pub fn frame(&mut self, at: usize, conn: ConnKey, bytes: &[u8]) {

@@ -1,6 +1,8 @@
 //! What each role does: who decides, who forwards, who waits for what.
 
 use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
+use ringkeeper_engine::snapshot::{Limits, Loader, write_stream};
+use ringkeeper_engine::tree::Tree;
 use ringkeeper_engine::txn::{Txn, decode, kind};
 
 use super::ensemble::*;
@@ -126,7 +128,8 @@ fn every_forwarded_write_takes_one_zxid_whatever_becomes_of_it() {
         assert!(matches!(forward(&mut ensemble, session, cxid, op, &[]), Forwarded::Proposed(_)));
     }
     // Now the session belongs to the one who asks.
-    ensemble.nodes[LEADER].service.revalidate(ensemble.now, 7, client.session, 5000);
+    let leader = &mut ensemble.nodes[LEADER];
+    leader.service.revalidate(ensemble.now, 7, client.session, 5000, &mut leader.out);
     for (cxid, op) in [(6, 12345), (7, op::CHECK), (8, op::RECONFIG), (9, op::SET_DATA), (10, 20), (11, -1)] {
         forward(&mut ensemble, client.session, cxid, op, &[]);
     }
@@ -275,8 +278,7 @@ fn old_connections_of_a_session_that_moved_may_read_at_learners_and_nothing_at_t
     let second = ensemble.resume(1, 0, first);
     ensemble.settle();
     assert!(ensemble.connected(1, second.conn).is_some());
-    ensemble.send(first, &ping());
-    assert!(ensemble.is_closed(first) && ensemble.replies(first).is_empty());
+    assert!(ensemble.is_closed(first));
     let third = ensemble.resume(LEADER, 1, second);
     assert!(ensemble.connected(LEADER, third.conn).is_some());
     assert_eq!(ensemble.ask(second, &get("/")).err, 0);
@@ -288,6 +290,29 @@ fn old_connections_of_a_session_that_moved_may_read_at_learners_and_nothing_at_t
     // On the same server the old connection goes when the new one comes.
     let fourth = ensemble.resume(LEADER, 2, third);
     assert!(ensemble.is_closed(third) && !ensemble.is_closed(fourth));
+}
+
+#[test]
+fn a_learner_parts_with_connections_that_are_silent_but_not_with_sessions() {
+    let mut ensemble = Ensemble::new();
+    let (gone, moved) = (ensemble.client(1, 0), ensemble.client(1, 2));
+    let now_at = ensemble.resume(2, 0, moved);
+    ensemble.settle();
+    assert!(ensemble.connected(2, now_at.conn).is_some());
+    for _ in 0..3 {
+        assert!(!ensemble.is_closed(gone) && !ensemble.is_closed(moved));
+        ensemble.advance(4000);
+        ensemble.send(now_at, &ping());
+        ensemble.tick_at(1);
+        ensemble.tick_at(2);
+    }
+    assert!(ensemble.is_closed(gone) && ensemble.is_closed(moved) && !ensemble.is_closed(now_at));
+    assert!(ensemble.nodes[1].wires.up.is_empty() && ensemble.nodes[1].service.next_deadline().is_none());
+    // Both live on, for all that the learner knows.
+    let back = ensemble.resume(1, 4, gone);
+    ensemble.settle();
+    assert_eq!(ensemble.connected(1, back.conn), Some((gone.session, false)));
+    assert_eq!(ensemble.ask(back, &get("/")).err, 0);
 }
 
 #[test]
@@ -361,7 +386,7 @@ fn the_end_of_a_session_answers_no_request_of_its_number() {
     let mut ensemble = Ensemble::new();
     let client = ensemble.client(1, 0);
     ensemble.advance(13_000);
-    ensemble.tick();
+    ensemble.tick_at(LEADER);
     ensemble.send(client, &xid(0, set("/", b"x", -1)));
     ensemble.settle();
     assert!(ensemble.is_closed(client) && ensemble.replies(client).is_empty());
@@ -391,6 +416,42 @@ fn a_new_leader_gives_every_session_a_full_lease() {
     let late = ensemble.resume(1, 1, client);
     ensemble.settle();
     assert_eq!(ensemble.connected(1, late.conn), Some((SessionId::NONE, false)));
+}
+
+#[test]
+fn time_in_which_a_leader_stood_still_is_no_silence() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    ensemble.advance(60_000);
+    ensemble.nodes[LEADER].service.stood_still(60_000);
+    ensemble.tick();
+    assert!(ensemble.nodes[LEADER].wires.proposals.is_empty());
+    ensemble.advance(12_000);
+    ensemble.tick();
+    ensemble.settle();
+    assert!(ensemble.is_closed(client), "what is left of the lease counts");
+}
+
+/// A leader of the reference shows the beginning of its epoch until something commits in it.
+#[test]
+fn a_client_that_saw_an_epoch_begin_may_come_back_before_its_first_write() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    ensemble.elect(Epoch(3));
+    let seen = |epoch, counter| Zxid::new(Epoch(epoch), counter).raw();
+    for (at, slot) in [(LEADER, 0), (1, 2), (2, 4)] {
+        for (slot, seen, served) in
+            [(slot, seen(2, 0), true), (slot, seen(3, 0), true), (slot + 1, seen(3, 1), false)]
+        {
+            let conn = ensemble.accept(at, slot);
+            let hello = connect(seen, 10_000, client.session, &password::of(client.session), Some(false));
+            ensemble.frame(at, conn, &hello);
+            ensemble.settle();
+            let answer = ensemble.connected(at, conn);
+            assert_eq!(answer, served.then_some((client.session, false)), "{seen:#x} at {at}");
+            assert_eq!(ensemble.nodes[at].out.closed.contains(&conn), !served);
+        }
+    }
 }
 
 #[test]
@@ -469,6 +530,19 @@ fn without_a_leader_those_who_asked_for_it_may_read() {
 }
 
 #[test]
+fn a_leader_that_does_not_serve_turns_clients_away_and_followers_take_them() {
+    let mut ensemble = Ensemble::away(|options| options.leader_serves = false);
+    ensemble.establish(Epoch(1));
+    let (of_leader, of_follower) = (ensemble.accept(LEADER, 0), ensemble.accept(1, 0));
+    for (node, conn) in [(LEADER, of_leader), (1, of_follower)] {
+        ensemble.frame(node, conn, &connect(0, 10_000, SessionId::NONE, &[0; 16], Some(false)));
+    }
+    ensemble.settle();
+    assert!(ensemble.nodes[LEADER].out.closed.contains(&of_leader));
+    assert!(ensemble.connected(1, of_follower).is_some());
+}
+
+#[test]
 fn a_reading_session_ends_when_it_is_silent() {
     let mut ensemble = Ensemble::away(|options| options.read_only = true);
     let reader = ensemble.accept(1, 1);
@@ -511,16 +585,44 @@ fn another_state_takes_the_place_of_all() {
     let node = &mut ensemble.nodes[2];
     node.service.retire(&mut node.out);
     let sessions = ensemble.nodes[LEADER].service.committed_sessions();
-    let mut tree = ringkeeper_engine::tree::Tree::new(9);
+    let mut tree = Tree::new(9);
     for (_, payload) in &ensemble.history {
         let (header, txn, digest) = decode(payload).unwrap();
         tree.apply(&header, &txn, digest, &mut |_| ());
     }
     let node = &mut ensemble.nodes[2];
     node.service.restore(tree, sessions);
-    node.service.learn(&mut node.out);
+    node.service.learn(Epoch(1), &mut node.out);
     let moved = ensemble.resume(2, 0, client);
     ensemble.settle();
     assert_eq!(ensemble.connected(2, moved.conn), Some((client.session, false)));
     assert_eq!(ensemble.ask(moved, &get("/a")).err, 0);
+}
+
+#[test]
+fn from_the_first_service_on_a_wrong_snapshot_shows() {
+    let mut ensemble = Ensemble::new();
+    let client = ensemble.client(1, 0);
+    assert_eq!(ensemble.ask(client, &create("/a", 0)).err, 0);
+    // The state of the leader, but for its last transaction.
+    let mut before = Tree::new(9);
+    for (_, payload) in &ensemble.history[..ensemble.history.len() - 1] {
+        let (header, txn, digest) = decode(payload).unwrap();
+        before.apply(&header, &txn, digest, &mut |_| ());
+    }
+    let mut loader = Loader::new(ensemble.history.last().unwrap().0, 9, Limits::default());
+    let sessions = ensemble.nodes[LEADER].service.committed_sessions();
+    write_stream(&before, &sessions, &mut |piece| assert_eq!(loader.feed(piece).unwrap().used, piece.len()));
+    let loaded = loader.finish();
+    let node = &mut ensemble.nodes[2];
+    node.service.retire(&mut node.out);
+    node.service.restore(loaded.tree, loaded.sessions);
+    assert!(node.service.tree().is_converging(), "it may be that what is missing comes");
+    node.service.learn(Epoch(1), &mut node.out);
+    ensemble.send(client, &create("/b", 0));
+    assert!(ensemble.up(1) && ensemble.commit());
+    let Some(Down::Commit(zxid, payload)) = ensemble.nodes[2].down.pop_front() else { panic!("no commit") };
+    let node = &mut ensemble.nodes[2];
+    node.service.committed(ensemble.now, zxid, &payload, &mut node.out).unwrap();
+    assert_eq!(node.service.tree().digest_mismatches(), 1);
 }

@@ -3,9 +3,7 @@
 //! The connecting side begins with a [`Hello`]; after it both directions carry frames, each an int length and that
 //! many bytes of one [`Notification`]. A hello or a frame length that breaks the rules costs the connection. A frame
 //! that is no notification is skipped, because old and new servers share a port (quorum reference 2.2 to 2.4).
-//! Nothing here decides who leads: that is `net::zab`.
-//!
-//! Nothing in the node calls this yet: ensembles come next.
+//! Nothing here decides who leads: that is `net::zab`. `net::peer` carries it.
 
 mod hello;
 mod notification;

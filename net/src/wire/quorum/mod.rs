@@ -5,8 +5,7 @@
 //! and writes what is inside them. A learner and a leader of this kind recognise each other by eight bytes behind
 //! the record in LearnerInfo and LEADERINFO, which Apache servers do not look at.
 //!
-//! Nothing here knows a phase or a role: that is `net::zab`. Nothing in the node calls it yet: ensembles come
-//! next.
+//! Nothing here knows a phase or a role: that is `net::zab`. `net::member` reads and writes the packets.
 
 mod decoder;
 pub mod payload;

@@ -72,6 +72,27 @@ fn captured_packets_are_read_and_written_the_same() {
 }
 
 #[test]
+fn more_sessions_than_a_packet_holds_take_several() {
+    for count in [0, 40_000, 40_001, 200_000] {
+        let sessions: Vec<_> = (0..count).map(|id| (SessionId(id), 4000)).collect();
+        let mut out = Vec::new();
+        put_touched(&mut out, Zxid::from_raw(5), &sessions);
+        // What a server of the reference takes if it is told to take no more than 512 KiB.
+        let mut decoder = Decoder::new(512 << 10);
+        decoder.push(&out);
+        let mut read = Vec::new();
+        let mut packets = 0;
+        while let Some(packet) = decoder.next_packet().unwrap() {
+            assert_eq!((packet.kind, packet.zxid), (kind::PING, Zxid::from_raw(5)));
+            read.extend(touched(&packet).unwrap());
+            packets += 1;
+        }
+        assert!(read == sessions, "{count}");
+        assert_eq!(packets, count.max(1).div_euclid(40_001) + 1, "{count}");
+    }
+}
+
+#[test]
 fn members_of_this_kind_recognise_each_other() {
     let info = LearnerInfo { sid: Sid(9), accepted: Epoch(4), config_version: 7, observer: true, ours: true };
     let mut out = Vec::new();

@@ -140,6 +140,7 @@ impl World {
             config_version: 0,
             tick_ms: 100,
             init_limit: 10,
+            connect_limit: 10,
             sync_limit: 5,
             announce_ms: self.pauses.0,
             announce_max_ms: self.pauses.1,
