@@ -50,7 +50,7 @@ use ledger::Ledger;
 use links::Links;
 use snapshot::Job;
 
-pub use status::{Status, SyncCounts};
+pub use status::{Counts, Status};
 
 /// Transactions that wait to be applied above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;

@@ -9,9 +9,11 @@ use crate::zab::history::History;
 use crate::zab::marks::Marks;
 use crate::zab::view::{LearnerView, Stretch};
 
-/// How often a leader has brought a learner to its history in which way.
+/// How often what happened since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SyncCounts {
+pub struct Counts {
+    /// A learner was sent DIFF, and nothing had to follow.
+    pub diff: u64,
     /// DIFF and transactions that were still in memory.
     pub diff_memory: u64,
     /// DIFF and transactions, some of them read back from disk.
@@ -22,44 +24,33 @@ pub struct SyncCounts {
     pub trunc_diff: u64,
     /// SNAP, with transactions or not.
     pub snap: u64,
-}
-
-impl SyncCounts {
-    /// All of them, in the order above.
-    pub fn each(self) -> [u64; 5] {
-        [self.diff_memory, self.diff_disk, self.trunc, self.trunc_diff, self.snap]
-    }
-
-    fn count(&mut self, sync: Synchronisation) {
-        match sync {
-            Synchronisation { snap: true, .. } => self.snap += 1,
-            Synchronisation { trunc: true, followed: Some(_), .. } => self.trunc_diff += 1,
-            Synchronisation { trunc: true, .. } => self.trunc += 1,
-            Synchronisation { followed: Some("disk"), .. } => self.diff_disk += 1,
-            Synchronisation { followed: Some(_), .. } => self.diff_memory += 1,
-            Synchronisation { followed: None, .. } => {}
-        }
-    }
-}
-
-/// How often what happened.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counts {
-    pub diffs_sent: u64,
-    pub snaps_sent: u64,
-    pub truncs_sent: u64,
+    /// Snapshots that were received and took the place of everything.
     pub snaps_taken: u64,
+    /// The own log was cut.
     pub cuts: u64,
-    pub syncs: SyncCounts,
 }
 
 impl Counts {
+    /// Learners that were sent transactions, as the reference counts them.
+    pub fn diffs(&self) -> u64 {
+        self.diff + self.diff_memory + self.diff_disk + self.trunc_diff
+    }
+
+    /// Learners that were told to cut their log.
+    pub fn truncs(&self) -> u64 {
+        self.trunc + self.trunc_diff
+    }
+
     /// A learner was sent everything up to NEWLEADER.
-    pub fn sent(&mut self, sync: Synchronisation) {
-        self.syncs.count(sync);
-        self.snaps_sent += u64::from(sync.snap);
-        self.truncs_sent += u64::from(sync.trunc);
-        self.diffs_sent += u64::from(sync.diff || (sync.trunc && sync.followed.is_some()));
+    pub(super) fn sent(&mut self, sync: Synchronisation) {
+        *match sync {
+            Synchronisation { snap: true, .. } => &mut self.snap,
+            Synchronisation { trunc: true, followed: Some(_), .. } => &mut self.trunc_diff,
+            Synchronisation { trunc: true, .. } => &mut self.trunc,
+            Synchronisation { followed: Some("disk"), .. } => &mut self.diff_disk,
+            Synchronisation { followed: Some(_), .. } => &mut self.diff_memory,
+            Synchronisation { followed: None, .. } => &mut self.diff,
+        } += 1;
     }
 }
 
@@ -110,18 +101,8 @@ pub struct Status {
     pub epoch: Epoch,
     /// Those who follow it.
     pub learners: Vec<LearnerView>,
-    /// Learners that were sent transactions only.
-    pub diffs_sent: u64,
-    /// Learners that were sent a snapshot.
-    pub snaps_sent: u64,
-    /// Learners that were told to cut their log.
-    pub truncs_sent: u64,
-    /// Snapshots that were received and took the place of everything.
-    pub snaps_taken: u64,
-    /// How often the own log was cut.
-    pub cuts: u64,
-    /// How learners were synchronised.
-    pub syncs: SyncCounts,
+    /// How learners were synchronised, and what became of the own log.
+    pub counts: Counts,
     /// Syncs of learners' clients that wait for a commit.
     pub pending_syncs: u64,
     /// Bytes of the last, the smallest and the largest proposal of this server; `None` before the first.
@@ -151,12 +132,7 @@ impl Member {
             leader: zab.leader(),
             epoch: zab.epoch(),
             learners: zab.learners(),
-            diffs_sent: ensemble.counts.diffs_sent,
-            snaps_sent: ensemble.counts.snaps_sent,
-            truncs_sent: ensemble.counts.truncs_sent,
-            snaps_taken: ensemble.counts.snaps_taken,
-            cuts: ensemble.counts.cuts,
-            syncs: ensemble.counts.syncs,
+            counts: ensemble.counts,
             pending_syncs: ensemble.links.pending_syncs() as u64,
             proposal_sizes: self.ledger.proposal_sizes,
         })

@@ -38,6 +38,9 @@ const ROOM: u32 = 10;
 /// Bytes of answers that may wait for room in a front's pipe before no more of its events are taken.
 const MAX_OVERFLOW: usize = 4 << 20;
 
+/// Bytes of answers that a front takes from the replica in one turn.
+const ANSWERS_PER_TURN: usize = 4 << 20;
+
 /// Longest piece of a reply in one message; replies are a stream per connection and may be cut anywhere.
 const PIECE: usize = 64 * 1024;
 
@@ -134,14 +137,21 @@ pub fn take_event(
     })
 }
 
-/// The front's end for answers: hands everything that waits to `outputs`.
+/// The front's end for answers: hands what waits to `outputs`, so much in one turn that the replica, which goes on
+/// answering meanwhile, hears in time which connections are full.
 pub fn take_answers(pipe: &mut PipeReader, outputs: &mut Outputs) {
-    while pipe.pop(|Message { kind, slot, generation, body }| match kind {
-        BYTES => outputs.push(slot, generation, body),
-        CLOSE => outputs.end(slot, generation),
-        PAUSE | RESUME => outputs.hold(slot, generation, kind == PAUSE),
-        _ => unreachable!("the replica sends no message of kind {kind}"),
-    }) {}
+    let mut taken = 0;
+    while taken < ANSWERS_PER_TURN
+        && pipe.pop(|Message { kind, slot, generation, body }| {
+            taken += body.len();
+            match kind {
+                BYTES => outputs.push(slot, generation, body),
+                CLOSE => outputs.end(slot, generation),
+                PAUSE | RESUME => outputs.hold(slot, generation, kind == PAUSE),
+                _ => unreachable!("the replica sends no message of kind {kind}"),
+            }
+        })
+    {}
 }
 
 /// 1 byte family, 16 bytes address, 2 bytes port.
@@ -329,5 +339,21 @@ mod tests {
             down.flush();
         }
         assert_eq!((received, down.is_overflowing()), (frame, false));
+    }
+
+    #[test]
+    fn a_front_takes_a_bounded_part_of_the_answers_at_a_time() {
+        let (mut writer, mut reader) = pipe(2 * ANSWERS_PER_TURN);
+        let piece = vec![7; PIECE];
+        let mut sent = 0;
+        while writer.push(BYTES, CONN.slot, CONN.generation, &piece) {
+            sent += piece.len();
+        }
+        assert!(sent > ANSWERS_PER_TURN + PIECE, "{sent} bytes wait");
+        let mut outputs = Outputs::default();
+        take_answers(&mut reader, &mut outputs);
+        assert!(!reader.is_empty(), "the rest is for the next turn");
+        take_answers(&mut reader, &mut outputs);
+        assert!(reader.is_empty());
     }
 }

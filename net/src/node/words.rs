@@ -109,10 +109,10 @@ impl Words {
                 proposal_sizes: status.proposal_sizes,
             }),
             synchronisations: [
-                ("diff_count", status.diffs_sent),
-                ("snap_count", status.snaps_sent),
-                ("trunc_count", status.truncs_sent),
-                ("snap_received_count", status.snaps_taken),
+                ("diff_count", status.counts.diffs()),
+                ("snap_count", status.counts.snap),
+                ("trunc_count", status.counts.truncs()),
+                ("snap_received_count", status.counts.snaps_taken),
             ],
         });
     }

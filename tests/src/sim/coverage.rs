@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 
+use ringkeeper_net::member::Counts;
+
 use super::World;
 
 /// How often each was taken, in all and while clients wrote.
@@ -58,15 +60,18 @@ impl World {
     pub fn cover(&mut self, index: usize) {
         let machine = &mut self.machines[index];
         let Some(process) = &mut machine.process else { return };
-        let now = process.member.status().expect("a member").syncs;
-        let before = std::mem::replace(&mut process.syncs, now);
+        let now = process.member.status().expect("a member").counts;
+        let before = std::mem::replace(&mut process.counts, now);
         if now == before {
             return;
         }
         let service = process.member.service();
         let busy = process.member.log().appended() > service.tree().last_zxid()
             || self.clients.iter().any(|client| client.is_writing());
-        for (way, (now, before)) in now.each().into_iter().zip(before.each()).enumerate() {
+        let each = |counts: Counts| {
+            [counts.diff_memory, counts.diff_disk, counts.trunc, counts.trunc_diff, counts.snap]
+        };
+        for (way, (now, before)) in each(now).into_iter().zip(each(before)).enumerate() {
             self.coverage.all[way] += now - before;
             self.coverage.under_load[way] += if busy { now - before } else { 0 };
         }

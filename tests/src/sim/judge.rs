@@ -113,7 +113,7 @@ impl Judge {
             epochs.accepted >= before.accepted && epochs.current >= before.current,
             "EpochMonotonic: {before:?} became {epochs:?} at server {sid}"
         );
-        let upheavals = status.snaps_taken + status.cuts;
+        let upheavals = status.counts.snaps_taken + status.counts.cuts;
         if std::mem::replace(&mut seen.upheavals, upheavals) != upheavals {
             seen.cursor = None;
             seen.marked = Zxid::ZERO;

@@ -11,7 +11,7 @@ use ringkeeper_engine::io::sim::{Completion, Crash, Pick, SimDisk};
 use ringkeeper_engine::log::Space;
 use ringkeeper_engine::store::{self, OnDamage};
 use ringkeeper_net::client::{ConnKey, FromFront, Now, Options, Outbox, Service};
-use ringkeeper_net::member::{EnsembleParts, Fatal, Member, Parts, Request, Status, SyncCounts};
+use ringkeeper_net::member::{Counts, EnsembleParts, Fatal, Member, Parts, Request, Status};
 use ringkeeper_net::node::ensemble::{self, Trust};
 use ringkeeper_net::wire::election::Notification;
 use ringkeeper_net::zab::event::Link;
@@ -73,7 +73,7 @@ pub struct Process {
     pub dial: u64,
     pub seen: Seen,
     /// How it has synchronised learners so far.
-    pub syncs: SyncCounts,
+    pub counts: Counts,
 }
 
 /// What waits for a turn.
@@ -207,7 +207,7 @@ impl World {
             expiry_from: 0,
             dial: 0,
             seen: Seen::default(),
-            syncs: SyncCounts::default(),
+            counts: Counts::default(),
             member: {
                 let now = Now {
                     mono_ms: base_us / MS,
