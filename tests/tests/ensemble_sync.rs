@@ -77,8 +77,8 @@ fn ten_thousand_missed_come_as_a_diff_from_disk(kinds: &[Server]) {
 /// Twenty megabytes of history, a few kilobytes of state. (Apache counts only whole log files behind the first, and
 /// begins a new one with every snapshot.)
 fn too_many_missed_come_as_a_snapshot(kinds: &[Server]) {
-    // Of what counts for a tree at least, a twentieth is less than what was missed.
-    let plan = Plan::of(kinds).with_line("snapCount=2000").with_line("snapshotSizeFactor=0.05");
+    // Of what counts for a tree at least, so little is less than what was missed.
+    let plan = Plan::of(kinds).with_line("snapCount=2000").with_line("snapshotSizeFactor=0.005");
     missed(plan, 0, 10_000, 2000, |sync| assert_eq!(sync.method, Method::Snap));
 }
 

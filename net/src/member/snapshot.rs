@@ -20,9 +20,10 @@ use crate::zab::event::{Event, Link};
 
 /// Bytes of a snapshot that are queued as one piece.
 const PIECE: usize = 1 << 20;
-/// A tree is counted with so many bytes at least: making a snapshot of any tree keeps the leader's loop busy, reading a
-/// piece of the log hardly.
-const SMALL: u64 = 256 << 20;
+/// A tree is counted with so many bytes at least: making a snapshot of any tree keeps the leader's loop busy, reading
+/// pieces of the log hardly, and whoever was away for a minute keeps its log. A third of it, the default, is what some
+/// thousand writes in a second leave in that time, because each batch takes a block.
+const SMALL: u64 = 2 << 30;
 
 /// Something that blocks the connection to the leader.
 #[derive(Debug)]

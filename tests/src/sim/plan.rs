@@ -61,7 +61,7 @@ impl Plan {
             clients: rng.usize(2..5),
             tick_ms: [100, 200][rng.usize(0..2)],
             autocreate: rng.bool(),
-            snapshot_size_factor: [0.33, 0.33, 0.0002, 0.001, -1.0][rng.usize(0..5)],
+            snapshot_size_factor: [0.33, 0.33, 0.000_025, 0.000_125, -1.0][rng.usize(0..5)],
             window_bytes: [0, 2 << 10, 32 << 10][rng.usize(0..3)],
             segment_bytes: [32 << 10, 128 << 10][rng.usize(0..2)],
             value_bytes: [40, 300, 1500][rng.usize(0..3)],
