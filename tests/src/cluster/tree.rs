@@ -78,16 +78,20 @@ pub fn difference(a: &Tree, b: &Tree) -> Option<String> {
 /// Fails if the members that are awake do not show the same tree.
 pub fn assert_equal(cluster: &Cluster) {
     let start = Instant::now();
-    while let Err(found) = compare(&cluster.awake_addrs()) {
+    let alike = cluster.members.iter().all(|member| member.kind == cluster.members[0].kind);
+    while let Err(found) = compare(&cluster.awake_addrs(), alike) {
         assert!(start.elapsed() < PATIENCE, "{found}");
         std::thread::sleep(Duration::from_millis(300));
     }
 }
 
-fn compare(addrs: &[SocketAddr]) -> Result<(), String> {
+/// `alike`: they are all of one kind. Else what each counts for itself is left out: the statistics of quotas are no part
+/// of the replicated state (no digest covers them), and the two kinds were seen to differ after kills.
+fn compare(addrs: &[SocketAddr], alike: bool) -> Result<(), String> {
     let mut reference = None;
     for addr in addrs {
-        let tree = synced(*addr).map_err(|e| format!("reading the tree at {addr}: {e}"))?;
+        let mut tree = synced(*addr).map_err(|e| format!("reading the tree at {addr}: {e}"))?;
+        tree.retain(|path, _| alike || !path.ends_with("/zookeeper_stats"));
         let (first, expected) = reference.get_or_insert_with(|| (addr, tree.clone()));
         if let Some(found) = difference(expected, &tree) {
             return Err(format!("the members at {first} and {addr} differ at {found}"));
