@@ -10,7 +10,7 @@ use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::Volume;
 use ringkeeper_engine::log::{Cursor, Log, LogError};
 
-use super::queue::{Each, Queue, encode_live};
+use super::queue::{Each, Queue, encode_commits, encode_live};
 use crate::peer::Chunk;
 use crate::wire::quorum::{Decoder, kind, put_packet};
 use crate::zab::event::Link;
@@ -199,16 +199,22 @@ impl Links {
         if let Some(last) = self.last.as_ref().filter(same) {
             return connection.queue.shared(Arc::clone(&last.packets));
         }
-        let mut cursor = match self.proposed.take().filter(|(at, _)| *at == after && each == Each::Proposal) {
-            Some((_, cursor)) => cursor,
-            None => log.cursor(after),
+        let packets = match each {
+            Each::Commit => Some(encode_commits(after, upto)),
+            Each::Proposal => {
+                let mut cursor = match self.proposed.take() {
+                    Some((at, cursor)) if at == after => cursor,
+                    _ => log.cursor(after),
+                };
+                let packets = encode_live(each, log, &mut cursor, upto);
+                self.proposed = packets.is_some().then_some((upto, cursor));
+                packets
+            }
+            Each::History | Each::Inform => encode_live(each, log, &mut log.cursor(after), upto),
         };
-        let Some(packets) = encode_live(each, log, &mut cursor, after, upto) else {
+        let Some(packets) = packets else {
             return connection.queue.range(each, log, after, upto);
         };
-        if each == Each::Proposal {
-            self.proposed = Some((upto, cursor));
-        }
         let packets = Arc::new(packets);
         connection.queue.shared(Arc::clone(&packets));
         self.last = Some(Live { each, after, upto, packets });

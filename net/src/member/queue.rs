@@ -174,19 +174,16 @@ impl Range {
     }
 }
 
-/// Encodes the transactions of a range that memory holds; `None` if it does not hold all of them.
-pub(super) fn encode_live(
-    each: Each,
-    log: &Log,
-    cursor: &mut Cursor,
-    after: Zxid,
-    upto: Zxid,
-) -> Option<Vec<u8>> {
+/// COMMIT of each transaction of a range.
+pub(super) fn encode_commits(after: Zxid, upto: Zxid) -> Vec<u8> {
     let mut out = Vec::new();
-    if each == Each::Commit {
-        zxids(after, upto).for_each(|zxid| put_packet(&mut out, kind::COMMIT, zxid, None));
-        return Some(out);
-    }
+    zxids(after, upto).for_each(|zxid| put_packet(&mut out, kind::COMMIT, zxid, None));
+    out
+}
+
+/// Encodes the transactions of a range that memory holds; `None` if it does not hold all of them.
+pub(super) fn encode_live(each: Each, log: &Log, cursor: &mut Cursor, upto: Zxid) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
     loop {
         match log.next(cursor, upto) {
             Next::Txn(zxid, txn) => put_txn(&mut out, each, zxid, txn),

@@ -71,8 +71,7 @@ impl Member {
             }
             Ok(fed) => {
                 decoder.consume(fed.used);
-                ensemble.flowing.retain(|other| *other != link);
-                ensemble.flowing.push(link);
+                ensemble.flows(link);
                 if !fed.done {
                     return false;
                 }
