@@ -1,6 +1,7 @@
 //! Brings bytes, votes and attempts to connect from one server to another.
 
 use ringkeeper_engine::id::Sid;
+use ringkeeper_net::peer::Chunk;
 use ringkeeper_net::wire::election::Notification;
 use ringkeeper_net::zab::event::Link;
 
@@ -52,8 +53,16 @@ impl World {
                 && let Some(chunk) =
                     self.machines[index].process.as_mut().expect("alive").member.next_chunk(link)
             {
-                let bytes = chunk.as_bytes();
                 let machine = &self.machines[index];
+                let read;
+                let bytes = match &chunk {
+                    Chunk::Own(bytes) => bytes,
+                    Chunk::Shared(bytes) => &**bytes,
+                    Chunk::File(piece) => {
+                        read = piece.read(&machine.disk).expect("a simulated disk can be read");
+                        &read
+                    }
+                };
                 let speaker = (machine.sid, &machine.process.as_ref().expect("alive").member);
                 self.judge.overhears(&mut it.tap, side, bytes, speaker, &mut spoken);
                 if it.end(to).open {
