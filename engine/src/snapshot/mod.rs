@@ -11,6 +11,7 @@
 mod error;
 pub(crate) mod file;
 mod format;
+mod items;
 mod load;
 pub mod steps;
 mod stream;
