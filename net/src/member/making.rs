@@ -18,6 +18,8 @@ use crate::zab::event::Event;
 
 /// Log behind a snapshot that is sent with it, however small the snapshot is, rather than made into a new one: bytes.
 const LITTLE: u64 = 256 << 20;
+/// Milliseconds between two looks at whether one is due.
+const LOOK_EVERY_MS: u64 = 10;
 
 /// What a member knows of its snapshots beside what its log knows.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Making {
     since_ms: u64,
     /// A learner waits for the snapshot of this state.
     wanted: Option<Zxid>,
+    /// Not before this millisecond is it looked at whether one is due.
+    look_at_ms: u64,
     /// Old snapshots are to be given up as soon as no learner needs what is behind them.
     purge: bool,
     /// For others to do.
@@ -56,6 +60,7 @@ impl Making {
             now: None,
             since_ms: 0,
             wanted: None,
+            look_at_ms: 0,
             purge: false,
             work: VecDeque::new(),
             status: MakingStatus::default(),
@@ -97,13 +102,17 @@ impl Member {
 
     /// Has a snapshot made if one is due or wanted, and old ones given up.
     pub(super) fn look_after_snapshots(&mut self, out: &mut impl Outbox) {
+        let now_ms = self.now.mono_ms;
+        if self.making.wanted.is_none() && now_ms < self.making.look_at_ms {
+            return;
+        }
+        self.making.look_at_ms = now_ms + LOOK_EVERY_MS;
         if self.making.purge {
             self.purge(out);
         }
         let serving = self.ensemble.as_ref().is_none_or(|e| e.serving && !e.ending);
         let log = &self.ledger.log;
         let durable = log.durable().get();
-        let now_ms = self.now.mono_ms;
         if self.making.due.purge_is_due(now_ms) {
             self.making.purge = true;
         }
@@ -128,13 +137,13 @@ impl Member {
         if let Some(request) = log.snapshot_request(upto, self.tree_seed) {
             (self.making.now, self.making.since_ms) = (Some(upto), now_ms);
             self.making.status.under_way = Some((0, 0));
-            self.making.due.begun(now_ms);
+            self.making.due.begun();
             tracing::debug!(%upto, hurry, "making a snapshot");
             self.making.work.push_back(Work::MakeSnapshot { request, hurry });
         } else if hurry {
             self.snapshot_missing(upto, out);
         } else {
-            self.making.due.begun(now_ms);
+            self.making.due.begun();
         }
     }
 
