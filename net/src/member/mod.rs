@@ -13,6 +13,7 @@
 //! | `packets` | what other members send |
 //! | `apply` | from the log to the tree |
 //! | `snapshot` | SNAP, both ways; what waits for the log to be at rest |
+//! | `policy` | when a snapshot is due |
 //! | `links`, `queue` | one FIFO queue per connection |
 //! | `ledger` | the log as the service sees it |
 //! | `ending` | what is over: connections, and all of it |
@@ -26,6 +27,7 @@ mod ledger;
 mod links;
 mod packets;
 mod perform;
+pub mod policy;
 mod queue;
 mod snapshot;
 mod status;
