@@ -107,3 +107,46 @@ pub trait Volume: std::fmt::Debug {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 }
+
+/// A directory that several threads look after, each with a handle of its own.
+impl<V: Volume + ?Sized> Volume for Arc<V> {
+    fn path(&self, name: &str) -> PathBuf {
+        (**self).path(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<FileEntry>> {
+        (**self).list()
+    }
+
+    fn read_at(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        (**self).read_at(name, offset, len)
+    }
+
+    fn write_at(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        (**self).write_at(name, offset, data)
+    }
+
+    fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        (**self).append(name, offset, data)
+    }
+
+    fn create_zeroed(&self, name: &str, len: u64) -> io::Result<()> {
+        (**self).create_zeroed(name, len)
+    }
+
+    fn sync_file(&self, name: &str) -> io::Result<()> {
+        (**self).sync_file(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        (**self).sync_dir()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+}

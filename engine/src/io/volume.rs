@@ -114,6 +114,11 @@ impl FsVolume {
         Ok(FsVolume { dir: dir.to_owned(), warned: AtomicBool::new(false), lock })
     }
 
+    /// The directory, as it was given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The lock, to be held by whatever may still write after the end of the process: see `Ring::hold`.
     pub fn lock(&self) -> io::Result<File> {
         self.lock.try_clone()

@@ -9,10 +9,11 @@ use super::{
     ensemble::Member,
     error::{ConfigError, Severity, Warning},
     given::{Entry, Given},
-    model::{Autopurge, Config, Listen, Loops, SuperDigest},
+    model::{Config, Listen, Loops, SuperDigest},
     quorum,
 };
 use crate::admin::{Whitelist, Word};
+use crate::member::policy::{LEAST_COUNT, PurgeEvery};
 
 const MILLIS: &str = "a whole number of milliseconds";
 const COUNT: &str = "a whole number";
@@ -42,7 +43,7 @@ pub(super) fn apply(
     own(given, &mut config)?;
     log(given, &mut config)?;
     access(given, &mut config)?;
-    housekeeping(given, &mut config)?;
+    snapshots(given, &mut config)?;
     let read_only_mode = given.says_true("readonlymode.enabled", false);
     words_and_metrics(given, &mut config, read_only_mode)?;
     config.ensemble = quorum::ensemble(given, &config, file.as_ref(), &seat, read_only_mode)?;
@@ -331,30 +332,34 @@ fn access(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn housekeeping(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
-    let snapshots = match given.take("autopurge.snapRetainCount") {
-        None => config.autopurge.snapshots,
-        Some(entry) => {
-            let count: u32 = entry.number("a whole number of snapshots", 0..=i32::MAX.unsigned_abs())?;
-            if count < 3 {
-                given.warn(&entry, "at least 3 snapshots are kept; 3 is used");
-            }
-            count.max(3)
-        }
-    };
-    let mut interval = None;
-    if let Some(entry) = given.take("autopurge.purgeInterval") {
-        interval = purge_interval(&entry)?;
-        if interval.is_some() {
-            given.warn(&entry, "no effect yet: the log is kept whole until there are snapshots");
-        }
+fn snapshots(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
+    let policy = &mut config.snapshots;
+    let given_count = given.get("snapCount").cloned();
+    let count = given.lenient("snapCount", "a whole number of transactions", i32::MIN..=i32::MAX, 100_000);
+    policy.count = u32::try_from(count).unwrap_or(0);
+    if let Some(entry) = given_count.filter(|_| policy.count < LEAST_COUNT) {
+        given.warn(&entry, "at least 2 transactions are between snapshots; 2 is used");
+        policy.count = LEAST_COUNT;
     }
-    config.autopurge = Autopurge { snapshots, interval };
+    const MOST_KIB: i64 = 1 << 40;
+    let what = "a whole number of KiB, 0 or less for no limit,";
+    let kib = given.lenient("snapSizeLimitInKb", what, -MOST_KIB..=MOST_KIB, 4 << 20);
+    policy.bytes = u64::try_from(kib).ok().filter(|&kib| kib > 0).map(|kib| kib << 10);
+    if let Some(entry) = given.take("autopurge.snapRetainCount") {
+        let count: u32 = entry.number("a whole number of snapshots", 0..=i32::MAX.unsigned_abs())?;
+        if count < 3 {
+            given.warn(&entry, "at least 3 snapshots are kept; 3 is used");
+        }
+        policy.keep = count.max(3) as usize;
+    }
+    if let Some(entry) = given.take("autopurge.purgeInterval") {
+        policy.purge = purge_interval(&entry)?;
+    }
     Ok(())
 }
 
 /// Hours, or a number with one of the units `ms s m h d`; 0 or less is never.
-fn purge_interval(entry: &Entry) -> Result<Option<Duration>, ConfigError> {
+fn purge_interval(entry: &Entry) -> Result<PurgeEvery, ConfigError> {
     let digits = entry.value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_ms = match entry.value.get(digits.len()..) {
         Some("ms") => Some(1),
@@ -367,10 +372,10 @@ fn purge_interval(entry: &Entry) -> Result<Option<Duration>, ConfigError> {
     let number =
         digits.trim().parse().ok().filter(|n| (i64::from(i32::MIN)..=i64::from(i32::MAX)).contains(n));
     match (number, unit_ms) {
-        (Some(number), Some(unit)) => {
-            let millis = u64::try_from(number).unwrap_or(0) * unit;
-            Ok((millis > 0).then(|| Duration::from_millis(millis)))
-        }
+        (Some(number), Some(unit)) => Ok(match u64::try_from(number).unwrap_or(0) * unit {
+            0 => PurgeEvery::Never,
+            millis => PurgeEvery::Interval(Duration::from_millis(millis)),
+        }),
         _ => Err(entry.bad("a whole number of hours, or a number with one of the units ms, s, m, h, d")),
     }
 }

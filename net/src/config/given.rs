@@ -94,6 +94,11 @@ impl Given {
         self.entries.insert(entry.key.clone(), entry);
     }
 
+    /// The entry of a key, which stays.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
     /// Removes the entry of a key, so that what `apply` forgot can be found.
     pub fn take(&mut self, key: &str) -> Option<Entry> {
         self.entries.remove(key)

@@ -101,7 +101,6 @@ const fn refuse(scope: Scope, name: &'static str, when: When, why: &'static str)
     Key { name, scope, handling: Handling::Refuse { when, why, check } }
 }
 
-const SNAPSHOTS: &str = "no effect yet: this version keeps its log and writes no snapshots";
 const PEER_TLS: &str = "TLS between servers is not there yet, and they must not talk in the clear instead";
 const PEER_SASL: &str =
     "SASL between servers is not there yet, and they must not trust each other without it";
@@ -132,11 +131,26 @@ pub(super) static KEYS: &[Key] = &[
     used(Property, "digest.enabled"),
     used(Parser, "autopurge.snapRetainCount"),
     used(Parser, "autopurge.purgeInterval"),
-    warn(Property, "snapCount", &["100000"], SNAPSHOTS),
-    warn(Property, "snapSizeLimitInKb", &["4194304"], SNAPSHOTS),
-    warn(Property, "snapshot.compression.method", &[""], SNAPSHOTS),
-    warn(Property, "snapshot.trust.empty", &["false"], SNAPSHOTS),
-    warn(Property, "serializeLastProcessedZxid.enabled", &["true"], SNAPSHOTS),
+    used(Property, "snapCount"),
+    used(Property, "snapSizeLimitInKb"),
+    warn(
+        Property,
+        "snapshot.compression.method",
+        &[""],
+        "no effect: snapshots are kept as they are sent to other members, uncompressed",
+    ),
+    warn(
+        Property,
+        "snapshot.trust.empty",
+        &["false"],
+        "no effect: a log is only opened if it reaches back to a snapshot or to its beginning",
+    ),
+    warn(
+        Property,
+        "serializeLastProcessedZxid.enabled",
+        &["true"],
+        "no effect: a snapshot always says which transaction is the last in it",
+    ),
     warn(
         Property,
         "txnLogSizeLimitInKb",

@@ -29,7 +29,7 @@ use std::{
 
 pub use ensemble::{Ensemble, Member, Role};
 pub use error::{ConfigError, Place, Severity, Warning};
-pub use model::{Autopurge, Config, Listen, Loops, SuperDigest};
+pub use model::{Config, Listen, Loops, SuperDigest};
 
 use self::{
     given::{Entry, Given},

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::ensemble::Ensemble;
 use crate::admin::Whitelist;
+use crate::member::policy::SnapshotPolicy;
 
 /// Everything that can be set. Public fields: whoever builds a node in a test starts from
 /// [`Config::embedded`] and changes what it needs.
@@ -60,8 +61,8 @@ pub struct Config {
     pub check_acls: bool,
     /// Who may do anything, in the scheme `digest`.
     pub super_digest: Option<SuperDigest>,
-    /// What is kept of old files. No effect before there are snapshots.
-    pub autopurge: Autopurge,
+    /// When snapshots are made and how many are kept (`snapCount`, `snapSizeLimitInKb`, `autopurge.*`).
+    pub snapshots: SnapshotPolicy,
     /// Which four-letter words are answered.
     pub words: Whitelist,
     /// The ensemble this node is a member of; `None` = it is alone.
@@ -94,15 +95,6 @@ pub struct Loops {
     pub cores: Vec<usize>,
     /// Front loops beside the replica loop; 0 = one loop does both.
     pub fronts: usize,
-}
-
-/// `autopurge.*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Autopurge {
-    /// Snapshots kept, at least 3.
-    pub snapshots: u32,
-    /// Time between purges; `None` = never.
-    pub interval: Option<Duration>,
 }
 
 /// The identity `super` of scheme `digest`: `super:<base64 of SHA1>`. Never printed.
@@ -146,7 +138,7 @@ impl Config {
             extended_types: false,
             check_acls: true,
             super_digest: None,
-            autopurge: Autopurge { snapshots: 3, interval: None },
+            snapshots: SnapshotPolicy::default(),
             words: Whitelist::embedded(),
             ensemble: None,
         }

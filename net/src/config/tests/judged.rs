@@ -148,7 +148,7 @@ fn the_harmless_values_of_refusable_keys_are_silent() {
         "peerType=participant",
         "admin.enableServer=false\nadmin.serverPort=8080",
         "commitProcessor.numWorkerThreads=8",
-        "snapCount=100000",
+        "snapCount=5\nsnapSizeLimitInKb=-1\nautopurge.purgeInterval=24",
         "preAllocSize=65536",
         "fips-mode=true",
         "electionPortBindRetry=0",
@@ -160,10 +160,24 @@ fn the_harmless_values_of_refusable_keys_are_silent() {
 #[test]
 fn what_has_no_effect_is_said_once() {
     for (line, text) in [
-        ("snapCount=5", "snapCount: no effect yet: this version keeps its log and writes no snapshots"),
+        ("snapCount=1", "snapCount: at least 2 transactions are between snapshots; 2 is used"),
         (
-            "autopurge.purgeInterval=24",
-            "autopurge.purgeInterval: no effect yet: the log is kept whole until there are snapshots",
+            "snapCount=many",
+            "snapCount: expected a whole number of transactions from -2147483648 to 2147483647, got \"many\"; the \
+             default 100000 is used",
+        ),
+        (
+            "snapSizeLimitInKb=4G",
+            "snapSizeLimitInKb: expected a whole number of KiB, 0 or less for no limit, from -1099511627776 to \
+             1099511627776, got \"4G\"; the default 4194304 is used",
+        ),
+        (
+            "snapshot.compression.method=gz",
+            "snapshot.compression.method: no effect: snapshots are kept as they are sent to other members, uncompressed",
+        ),
+        (
+            "snapshot.trust.empty=true",
+            "snapshot.trust.empty: no effect: a log is only opened if it reaches back to a snapshot or to its beginning",
         ),
         (
             "request_throttle_max_requests=10",

@@ -4,6 +4,7 @@ use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::admin::{Whitelist, Word};
+use crate::member::policy::{PurgeEvery, SnapshotPolicy};
 
 const MINIMAL: &str = "dataDir=/var/lib/zookeeper\nclientPort=2181\n";
 
@@ -82,6 +83,7 @@ fn every_followed_key_arrives() {
          4lw.commands.whitelist=ruok, mntr\nskipACL=no\nDigestAuthenticationProvider.superDigest=super:abc=\n\
          digest.enabled=false\nnio.sessionlessCnxnTimeout=250\nfsync.warningthresholdms=20\n\
          clientTcpKeepAlive=true\ndatadir.autocreate=false\n\
+         snapCount=5000\nsnapSizeLimitInKb=1048576\n\
          autopurge.snapRetainCount=5\nringkeeper.cores=2, 0\nringkeeper.commitsInFlight=16\n\
          ringkeeper.maxReplyBytes=2000000\nringkeeper.maxUnsentBytes=3000000\n\
          ringkeeper.logSegmentBytes=16777216\n",
@@ -103,7 +105,8 @@ fn every_followed_key_arrives() {
     assert_eq!(config.super_digest, Some(SuperDigest("super:abc=".into())));
     assert_eq!(config.sessionless_timeout_ms, 250);
     assert_eq!(config.fsync_warning, Duration::from_millis(20));
-    assert_eq!(config.autopurge, Autopurge { snapshots: 5, interval: None });
+    let policy = SnapshotPolicy { count: 5000, bytes: Some(1 << 30), keep: 5, purge: PurgeEvery::Snapshot };
+    assert_eq!(config.snapshots, policy);
     assert_eq!(config.loops, Loops { cores: vec![2, 0], fronts: 1 });
     assert_eq!(config.commits_in_flight, 16);
     assert_eq!((config.max_reply_bytes, config.max_unsent_bytes), (2_000_000, 3_000_000));
@@ -242,17 +245,38 @@ fn what_can_be_written_can_be_read() {
 
 #[test]
 fn purge_intervals_have_units() {
-    for (value, interval) in [
-        ("0", None),
-        ("-1", None),
-        ("2", Some(7_200_000)),
-        ("90m", Some(5_400_000)),
-        ("15ms", Some(15)),
-        ("3 s", Some(3000)),
-        ("1d", Some(86_400_000)),
+    for (value, millis) in [
+        ("0", 0),
+        ("-1", 0),
+        ("2", 7_200_000),
+        ("90m", 5_400_000),
+        ("15ms", 15),
+        ("3 s", 3000),
+        ("1d", 86_400_000),
     ] {
         let config = fine(&format!("{MINIMAL}autopurge.purgeInterval={value}\n")).config;
-        assert_eq!(config.autopurge.interval, interval.map(Duration::from_millis), "{value}");
+        let expected = match millis {
+            0 => PurgeEvery::Never,
+            millis => PurgeEvery::Interval(Duration::from_millis(millis)),
+        };
+        assert_eq!(config.snapshots.purge, expected, "{value}");
+    }
+}
+
+#[test]
+fn snapshots_are_made_as_the_reference_makes_them_and_purged_unless_that_is_forbidden() {
+    assert_eq!(silent(MINIMAL).snapshots, SnapshotPolicy::default());
+    let by_default = SnapshotPolicy::default();
+    assert_eq!((by_default.count, by_default.bytes, by_default.keep), (100_000, Some(4 << 30), 3));
+    assert_eq!(by_default.purge, PurgeEvery::Snapshot);
+    for (lines, count, bytes) in [
+        ("snapCount=-7", 2, Some(4 << 30)),
+        ("snapCount=0x10\nsnapSizeLimitInKb=1", 16, Some(1024)),
+        ("snapSizeLimitInKb=0", 100_000, None),
+        ("snapSizeLimitInKb=-1", 100_000, None),
+    ] {
+        let policy = fine(&format!("{MINIMAL}{lines}\n")).config.snapshots;
+        assert_eq!((policy.count, policy.bytes), (count, bytes), "{lines}");
     }
 }
 
