@@ -36,7 +36,7 @@ mod snapshots;
 mod stock;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 mod writer;
 
