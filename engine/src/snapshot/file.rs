@@ -98,10 +98,15 @@ pub(crate) fn publish(vol: &dyn Volume, published: &Published) -> Result<(), Log
 
 /// Removes what is left of a snapshot that was never published.
 pub(crate) fn remove_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
-    if !files::Files::list(vol)?.exists(UNFINISHED) {
+    remove_working(vol, UNFINISHED)
+}
+
+/// Removes what is left of a file under this working name, if there is something.
+pub(super) fn remove_working(vol: &dyn Volume, name: &str) -> Result<(), LogError> {
+    if !files::Files::list(vol)?.exists(name) {
         return Ok(());
     }
-    vol.remove(UNFINISHED).map_err(|source| files::file_error("removing", vol.path(UNFINISHED), source))
+    vol.remove(name).map_err(|source| files::file_error("removing", vol.path(name), source))
 }
 
 fn append(vol: &dyn Volume, offset: u64, mut bytes: Vec<u8>) -> Result<(), LogError> {

@@ -12,6 +12,7 @@ mod error;
 pub(crate) mod file;
 mod format;
 mod load;
+pub mod steps;
 mod stream;
 #[cfg(test)]
 mod tests;
