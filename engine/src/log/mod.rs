@@ -34,6 +34,7 @@ mod stock;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 mod walk;
 mod writer;
 
@@ -52,6 +53,7 @@ pub use read::Transactions;
 pub(crate) use recover::Anew;
 pub use recover::Replay;
 pub use stock::SegmentRequest;
+pub(crate) use view::{Reading, View};
 
 use crate::id::Zxid;
 use crate::io::{BLOCK, FileId, Volume};
