@@ -9,12 +9,14 @@
 //! store's.
 
 mod ahead;
+mod body;
 mod error;
 pub(crate) mod file;
 mod format;
 mod found;
 mod items;
 mod load;
+pub mod merge;
 pub mod receive;
 pub mod steps;
 mod stream;
