@@ -160,6 +160,15 @@ pub enum LogError {
         source: SnapshotError,
     },
 
+    /// What was received from a leader and stored is not what the file gives back.
+    #[error("{} does not give back at offset {offset} what was written there", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+        /// Of the first MiB that differs.
+        offset: u64,
+    },
+
     /// An option that no log can have.
     #[error("log option {name} = {value}: {allowed}")]
     Option {

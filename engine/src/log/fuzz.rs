@@ -10,7 +10,7 @@ use super::{Log, LogError, LogOptions, RecoveryReport, Transactions};
 use crate::id::Zxid;
 use crate::io::sim::SimDisk;
 use crate::io::{BLOCK, Disk, Volume};
-use crate::snapshot::file as snapshot;
+use crate::snapshot::{Arrived, file as snapshot, write_stream};
 use crate::tree::Tree;
 
 /// Recovers a directory that is made of, or damaged by, `bytes`, twice. Panics only if the log is at fault: on a
@@ -91,7 +91,10 @@ fn make_sound(disk: &SimDisk, with_snapshot: bool) {
     for i in 0..9 {
         commit(&mut log, true);
         if i == 1 && with_snapshot {
-            log.restart_behind(disk, &Tree::new(1), &[]).expect("there is space");
+            let mut stream = Vec::new();
+            write_stream(&Tree::new(1), &[], &mut |piece| stream.extend_from_slice(piece));
+            let arrived = Arrived::of_stream(disk, Zxid::ZERO, 1, &stream);
+            log.restart_behind(disk, &arrived.expect("there is space")).expect("there is space");
         }
         if i == 6 {
             let last = log.durable().get().raw();

@@ -5,18 +5,14 @@
 
 use std::path::PathBuf;
 
-use super::format::{FirstBlock, Origin, PIECE, Published, SnapshotName, VERSION};
+use super::ahead::read_ahead;
+use super::format::{FirstBlock, PIECE, Published, SnapshotName, VERSION};
 use super::load::{Loaded, Loader};
-use super::{SnapshotError, stream};
-use crate::id::{SessionId, Zxid};
+use super::{SnapshotError, receive};
+use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 use crate::log::files;
 use crate::log::{Corruption, Damage, Evidence, LogError};
-use crate::mutant::{Mutant, planted};
-use crate::tree::Tree;
-
-/// The name of a snapshot that is being written. The next start removes what a kill leaves of it.
-pub(crate) const UNFINISHED: &str = "unfinished-snapshot";
 
 /// All snapshots by generation, the newest last.
 pub(crate) fn names(vol: &dyn Volume) -> Result<Vec<SnapshotName>, LogError> {
@@ -45,62 +41,9 @@ fn read_header(vol: &dyn Volume, name: SnapshotName) -> Result<Published, LogErr
     }
 }
 
-/// What the header of a new snapshot says beside what follows from the state.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub database: u64,
-    pub generation: u32,
-    pub seq: u64,
-    pub origin: Origin,
-}
-
-/// Writes the state under the working name, durably. Nothing counts before [`publish`].
-pub(crate) fn write(
-    vol: &dyn Volume,
-    place: Place,
-    tree: &Tree,
-    sessions: &[(SessionId, i32)],
-) -> Result<Published, LogError> {
-    remove_unfinished(vol)?;
-    let block = BLOCK as u64;
-    files::create(vol, UNFINISHED, block)?;
-    let mut body = Body { vol, len: 0, piece: Vec::with_capacity(PIECE), crcs: Vec::new() };
-    stream::try_write_stream(tree, sessions, &mut |bytes| body.take(bytes))?;
-    body.flush()?;
-    let Body { len, crcs, .. } = body;
-    let trailer_crc = crc32c::crc32c(&crcs);
-    let mut published = Published {
-        name: SnapshotName { generation: place.generation, zxid: tree.last_zxid() },
-        database: place.database,
-        seq: place.seq,
-        body_len: len,
-        digest: tree.digest(),
-        trailer_crc,
-        converging: tree.is_converging(),
-        crc: 0,
-        origin: place.origin,
-    };
-    append(vol, published.trailer_at(), crcs)?;
-    if !planted(Mutant::Zk2872SnapshotNotFlushed) {
-        files::sync(vol, UNFINISHED)?;
-    }
-    let mut header = vec![0; BLOCK];
-    published.write(&mut header);
-    files::write(vol, "writing the snapshot header,", UNFINISHED, 0, &header)?;
-    Ok(published)
-}
-
-/// Gives a snapshot its name, durably: from here on it counts, and older log is dead.
-pub(crate) fn publish(vol: &dyn Volume, published: &Published) -> Result<(), LogError> {
-    let renamed = vol.rename(UNFINISHED, &published.name.to_string());
-    renamed
-        .map_err(|source| files::file_error("publishing", vol.path(&published.name.to_string()), source))?;
-    files::sync_dir(vol)
-}
-
 /// Removes what is left of a snapshot that was never published.
 pub(crate) fn remove_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
-    remove_working(vol, UNFINISHED)
+    receive::abandon(vol)
 }
 
 /// Removes what is left of a file under this working name, if there is something.
@@ -109,48 +52,6 @@ pub(super) fn remove_working(vol: &dyn Volume, name: &str) -> Result<(), LogErro
         return Ok(());
     }
     vol.remove(name).map_err(|source| files::file_error("removing", vol.path(name), source))
-}
-
-fn append(vol: &dyn Volume, offset: u64, mut bytes: Vec<u8>) -> Result<(), LogError> {
-    let len = bytes.len() as u64;
-    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    let appended = vol.append(UNFINISHED, offset, &bytes);
-    let (doing, path) = ("writing the snapshot,", vol.path(UNFINISHED));
-    appended.map_err(|source| LogError::Io { doing, path, offset, len, source })
-}
-
-/// The stream on its way to the disk.
-struct Body<'v> {
-    vol: &'v dyn Volume,
-    /// Bytes of the stream so far, those in `piece` included.
-    len: u64,
-    piece: Vec<u8>,
-    /// Of the pieces that were written, 4 bytes each.
-    crcs: Vec<u8>,
-}
-
-impl Body<'_> {
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), LogError> {
-        while !bytes.is_empty() {
-            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
-            self.piece.extend_from_slice(fits);
-            self.len += fits.len() as u64;
-            bytes = rest;
-            if self.piece.len() == PIECE {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let offset = BLOCK as u64 + self.len - self.piece.len() as u64;
-        self.crcs.extend_from_slice(&crc32c::crc32c(&self.piece).to_le_bytes());
-        append(self.vol, offset, std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE)))
-    }
 }
 
 /// The crc32c of each piece of the body, in order, after a look at the file's length, header and trailer. Blocking.
@@ -201,14 +102,15 @@ pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> R
     let crcs = piece_checksums(vol, published)?;
     let mut loader = Loader::of_file(published.name.zxid, tree_seed);
     let mut done = false;
-    for index in 0..published.pieces() {
-        let piece = read_piece(vol, published, &crcs, index)?;
+    let read = |index: usize| read_piece(vol, published, &crcs, index as u64);
+    read_ahead(crcs.len(), &read, &mut |piece: Vec<u8>| {
         let fed = loader.feed(&piece).map_err(wrong)?;
         if fed.used < piece.len() {
             return Err(wrong(SnapshotError::GoesOn { at: loader.position() }));
         }
         done = fed.done;
-    }
+        Ok(())
+    })?;
     if !done {
         return Err(wrong(SnapshotError::Unfinished { at: published.body_len }));
     }

@@ -237,13 +237,18 @@ impl Published {
 
     /// Where the checksums begin, as an offset in the file.
     pub fn trailer_at(&self) -> u64 {
-        BLOCK as u64 + self.body_len.next_multiple_of(BLOCK as u64)
+        trailer_at(self.body_len)
     }
 
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.trailer_at() + (4 * self.pieces()).next_multiple_of(BLOCK as u64)
     }
+}
+
+/// Where the checksums begin behind a body of so many bytes.
+pub(super) fn trailer_at(body_len: u64) -> u64 {
+    BLOCK as u64 + body_len.next_multiple_of(BLOCK as u64)
 }
 
 #[cfg(test)]

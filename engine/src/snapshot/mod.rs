@@ -8,10 +8,13 @@
 //! Nothing here knows transactions or decides which snapshot is needed: that is the log's (`log::restart`) and the
 //! store's.
 
+mod ahead;
 mod error;
 pub(crate) mod file;
 mod format;
+mod items;
 mod load;
+pub mod receive;
 pub mod steps;
 mod stream;
 #[cfg(test)]
@@ -21,6 +24,7 @@ pub use error::SnapshotError;
 pub use file::{piece_checksums, read_piece};
 pub use format::{Origin, PIECE, Published};
 pub use load::{Fed, Limits, Loaded, Loader};
+pub use receive::{Arrived, LoadRequest, Reception};
 pub use stream::write_stream;
 
 pub(crate) use format::SnapshotName;

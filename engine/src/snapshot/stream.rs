@@ -158,7 +158,7 @@ fn number(mut lists: Vec<(AclId, &[u8])>, preferred: impl Fn(&[u8]) -> i64) -> V
 
 /// A hash of 62 bits over the encoded list, at least 1 (FNV-1a, then the finish of SplitMix64). The reference counts on
 /// from the highest number it has seen: the bits above are room for that.
-fn number_of(encoded: &[u8]) -> i64 {
+pub(super) fn number_of(encoded: &[u8]) -> i64 {
     let fnv = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let mut hash = encoded.iter().fold(0xcbf2_9ce4_8422_2325, fnv);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

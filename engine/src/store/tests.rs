@@ -7,8 +7,8 @@ use super::*;
 use crate::id::Epoch;
 use crate::io::sim::{Crash, Pick, SimDisk};
 use crate::io::{BLOCK, Disk};
-use crate::log::Epochs;
-use crate::snapshot::write_stream;
+use crate::log::{Durable, Epochs};
+use crate::snapshot::{Arrived, write_stream};
 use crate::tree::tests::leader::Leader;
 use crate::txn::{Txn, kind};
 
@@ -39,6 +39,26 @@ fn state(tree: &Tree, sessions: &[(SessionId, i32)]) -> (Zxid, Vec<u8>) {
 
 fn state_of(store: &Store) -> (Zxid, Vec<u8>) {
     state(&store.tree, &store.sessions)
+}
+
+/// The state as one that was received and stored.
+fn arrive(vol: &dyn Volume, tree: &Tree, sessions: &[(SessionId, i32)]) -> Result<Arrived, LogError> {
+    let (zxid, stream) = state(tree, sessions);
+    let mut arrived = Arrived::of_stream(vol, zxid, 3, &stream)?;
+    if !tree.is_converging() {
+        arrived.tree.converged();
+    }
+    Ok(arrived)
+}
+
+/// Puts a state in the place of everything.
+fn restart(
+    vol: &dyn Volume,
+    log: &mut Log,
+    tree: &Tree,
+    sessions: &[(SessionId, i32)],
+) -> Result<Durable<Zxid>, LogError> {
+    log.restart_behind(vol, &arrive(vol, tree, sessions)?)
 }
 
 fn zxid(raw: i64) -> Zxid {
@@ -146,7 +166,7 @@ fn a_state_is_rebuilt_up_to_any_transaction() {
     };
     check(&log, 0);
     let base = after(&leader, 25);
-    log.restart_behind(&disk, &base.tree, &base.sessions).unwrap();
+    restart(&disk, &mut log, &base.tree, &base.sessions).unwrap();
     commit(&disk, &mut log, &leader.log[25..]);
     check(&log, 25);
     let error = rebuild(&disk, &log, 4, zxid(24)).unwrap_err();

@@ -1,16 +1,15 @@
 //! SNAP in its first form, both ways, and what has to wait for the log to be at rest.
 //!
-//! A leader makes the stream from its tree in one go, and in memory; a learner loads the stream as it arrives, stores
-//! what it made of it in our own form, and only then goes on. Both keep the loop busy for as long as the tree is
-//! large. A cut or a snapshot that replaces everything needs a log with nothing in flight: until it has, nothing more
+//! A leader makes the stream from its tree in one go, and in memory; a learner stores the stream as it arrives, loads it
+//! when it is complete, and only then goes on. Both keep the loop busy for as long as the tree is large. A cut or a snapshot that replaces everything needs a log with nothing in flight: until it has, nothing more
 //! is read from the leader.
 
-use ringkeeper_engine::id::{SessionId, Zxid};
+use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::log::LogError;
 use ringkeeper_engine::mutant::{Mutant, planted};
-use ringkeeper_engine::snapshot::{self, Limits, Loader};
+use ringkeeper_engine::snapshot::receive::{RECEIVING, abandon};
+use ringkeeper_engine::snapshot::{self, Arrived, Limits, Reception, steps};
 use ringkeeper_engine::store;
-use ringkeeper_engine::tree::Tree;
 
 use super::links::Synchronisation;
 use super::{Fatal, Member};
@@ -31,9 +30,9 @@ pub(super) enum Job {
     /// Cut the log behind this.
     Truncate(Zxid),
     /// Take a snapshot from the connection.
-    Receive { link: Link, loader: Box<Loader> },
+    Receive { link: Link, reception: Box<Reception> },
     /// Put what was received in place of everything.
-    Replace { tree: Box<Tree>, sessions: Vec<(SessionId, i32)> },
+    Replace(Box<Arrived>),
 }
 
 impl Job {
@@ -46,7 +45,7 @@ impl Job {
 impl Member {
     pub(super) fn receive_job(&self, link: Link, zxid: Zxid) -> Job {
         tracing::info!(%zxid, "receiving a snapshot");
-        Job::Receive { link, loader: Box::new(Loader::new(zxid, self.tree_seed, Limits::default())) }
+        Job::Receive { link, reception: Box::new(Reception::new(zxid, Limits::default())) }
     }
 
     pub(super) fn begin_job(&mut self, job: Job) -> Result<(), Fatal> {
@@ -62,28 +61,43 @@ impl Member {
             return false;
         }
         let Some(ensemble) = &mut self.ensemble else { return false };
-        let Some(Job::Receive { loader, .. }) = &mut ensemble.job else { return false };
-        match loader.feed(decoder.raw()) {
+        let Some(Job::Receive { reception, .. }) = &mut ensemble.job else { return false };
+        let mut stored = Vec::new();
+        let fed = match reception.feed(decoder.raw(), &mut stored) {
+            Ok(fed) => fed,
             Err(error) => {
                 tracing::warn!(link = link.0, "the snapshot of the leader is no good: {error}");
                 self.close(link, out);
-                false
+                return false;
             }
-            Ok(fed) => {
-                decoder.consume(fed.used);
-                ensemble.flows(link);
-                if !fed.done {
-                    return false;
-                }
-                let Some(Job::Receive { loader, .. }) = ensemble.job.take() else { return false };
-                let loaded = loader.finish();
-                ensemble.job = Some(Job::Replace { tree: Box::new(loaded.tree), sessions: loaded.sessions });
-                let worked = self.work();
-                self.note_failure(worked);
-                self.pump(out);
-                self.ensemble.as_ref().is_some_and(|e| e.job.is_none())
-            }
+        };
+        let volume = &*self.volume;
+        let mut result = stored.iter().try_for_each(|step| steps::perform(step, RECEIVING, volume));
+        decoder.consume(fed.used);
+        ensemble.flows(link);
+        if fed.done
+            && result.is_ok()
+            && let Some(Job::Receive { reception, .. }) = ensemble.job.take()
+        {
+            let loaded = reception.finish(self.tree_seed).perform(volume, &mut |_, _| ());
+            result = loaded.map(|arrived| ensemble.job = Some(Job::Replace(Box::new(arrived))));
         }
+        if let Err(error) = result.inspect_err(|_| drop(abandon(volume))) {
+            tracing::error!(link = link.0, "the snapshot of the leader cannot be taken: {error}");
+            if !fed.done {
+                self.close(link, out);
+                return false;
+            }
+            ensemble.job = None;
+            ensemble.events.push_back(Event::SnapshotAbandoned);
+        }
+        if !fed.done {
+            return false;
+        }
+        let worked = self.work();
+        self.note_failure(worked);
+        self.pump(out);
+        self.ensemble.as_ref().is_some_and(|e| e.job.is_none())
     }
 
     /// Does what was waiting for the log, if the log is at rest, and goes on reading.
@@ -109,7 +123,7 @@ impl Member {
         }
         let event = match ensemble.job.take() {
             Some(Job::Truncate(to)) => self.truncate(to)?,
-            Some(Job::Replace { tree, sessions }) => self.replace(*tree, sessions)?,
+            Some(Job::Replace(arrived)) => self.replace(*arrived)?,
             Some(Job::Receive { .. }) | None => return Ok(()),
         };
         if let Some(ensemble) = &mut self.ensemble {
@@ -137,8 +151,8 @@ impl Member {
         Ok(Event::Truncated(proof))
     }
 
-    fn replace(&mut self, tree: Tree, sessions: Vec<(SessionId, i32)>) -> Result<Event, Fatal> {
-        let proof = match self.ledger.log.restart_behind(&*self.volume, &tree, &sessions) {
+    fn replace(&mut self, arrived: Arrived) -> Result<Event, Fatal> {
+        let proof = match self.ledger.log.restart_behind(&*self.volume, &arrived) {
             Ok(proof) => proof,
             Err(error) => {
                 // Without space nothing has changed, and it may be tried again. After anything worse the log takes
@@ -147,7 +161,7 @@ impl Member {
                 return Ok(Event::SnapshotAbandoned);
             }
         };
-        self.service.restore(tree, sessions);
+        self.service.restore(arrived.tree, arrived.sessions);
         self.log_replaced();
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.committed = proof.get();

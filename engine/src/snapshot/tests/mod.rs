@@ -15,9 +15,9 @@ use crate::tree::tests::{Dumped, assert_consistent, dump};
 use crate::tree::{DigestCheck, StatPersisted, Tree, is_quota_statistics};
 use crate::txn::{self, Acl, AclList};
 
-const SEED: u64 = 5;
+pub(super) const SEED: u64 = 5;
 
-fn stream_of(tree: &Tree, sessions: &[(SessionId, i32)]) -> Vec<u8> {
+pub(super) fn stream_of(tree: &Tree, sessions: &[(SessionId, i32)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_stream(tree, sessions, &mut |piece| bytes.extend_from_slice(piece));
     bytes
@@ -47,7 +47,7 @@ fn load(bytes: &[u8], zxid: Zxid) -> Result<Loaded, SnapshotError> {
 }
 
 /// A random history and the sessions that might have led to it.
-fn history(seed: u64, steps: usize) -> (Leader, Vec<(SessionId, i32)>) {
+pub(super) fn history(seed: u64, steps: usize) -> (Leader, Vec<(SessionId, i32)>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut leader = Leader::new();
     leader.close_without_list = false;
@@ -217,7 +217,7 @@ fn quota_counts_are_not_written_and_counted_anew() {
 }
 
 /// A node as a stream has it.
-fn put_node(out: &mut Vec<u8>, path: &[u8], data: Option<&[u8]>, acl: i64, stat: &StatPersisted) {
+pub(super) fn put_node(out: &mut Vec<u8>, path: &[u8], data: Option<&[u8]>, acl: i64, stat: &StatPersisted) {
     put_buffer(out, Some(path));
     put_buffer(out, data);
     put_i64(out, acl);

@@ -11,7 +11,7 @@ fn sound(disk: &SimDisk) {
     for i in 0..20 {
         leader.create(&format!("/{i}"), &"x".repeat(60_000));
     }
-    log.restart_behind(disk, &leader.tree, &[]).unwrap();
+    restart(disk, &mut log, &leader.tree, &[]).unwrap();
     for i in 20..40 {
         leader.create(&format!("/{i}"), "");
     }

@@ -66,12 +66,21 @@ fn behind(zxid: Zxid, count: usize) -> Vec<Vec<u8>> {
 #[test]
 fn a_restart_is_not_begun_or_complete_at_every_step() {
     // Below the old log's end, above it, and the start of an epoch.
-    for (seed, new_zxid) in [(1, zxid(20)), (2, zxid(999)), (3, Zxid::new(Epoch(4), 0))] {
+    // In canonical form, and in one that is written anew.
+    let cases =
+        [(1, zxid(20), true), (2, zxid(999), false), (3, Zxid::new(Epoch(4), 0), true), (4, zxid(20), false)];
+    for (seed, new_zxid, is_canonical) in cases {
         let Case { disk, mut log, old, new } = case(seed, new_zxid);
         housekeep(&disk, &mut log);
         disk.record();
         let begin = disk.changes();
-        assert_eq!(log.restart_behind(&disk, &new.tree, &new.sessions).unwrap().get(), new_zxid);
+        let mut stream = state(&new.tree, &new.sessions).1;
+        if !is_canonical {
+            assert!(new.sessions.len() > 1);
+            stream[4..28].rotate_left(12);
+        }
+        let arrived = Arrived::of_stream(&disk, new_zxid, 3, &stream).unwrap();
+        assert_eq!(log.restart_behind(&disk, &arrived).unwrap().get(), new_zxid);
         let end = disk.changes();
         let new = state(&new.tree, &new.sessions);
         let mut seen = [0, 0];
@@ -91,7 +100,8 @@ fn a_restart_is_not_begun_or_complete_at_every_step() {
                 seen[usize::from(found == new)] += 1;
                 let base = if found == new { new_zxid } else { Zxid::ZERO };
                 assert_eq!((store.last_zxid, store.snapshot, store.base), (found.0, base, base));
-                assert!(!disk.contents().contains_key("unfinished-snapshot"), "it is cleared away");
+                let is_left = disk.contents().keys().any(|name| name.starts_with("unfinished-"));
+                assert!(!is_left, "it is cleared away");
                 drop(store);
                 if nested {
                     for (step, disk) in disk.recorded() {
@@ -111,7 +121,7 @@ fn the_log_goes_on_behind_a_snapshot_and_a_second_one_takes_its_place() {
         let Case { disk, mut log, mut new, .. } = case(5, new_zxid);
         for round in 0..3 {
             let from = new.tree.last_zxid();
-            log.restart_behind(&disk, &new.tree, &new.sessions).unwrap();
+            restart(&disk, &mut log, &new.tree, &new.sessions).unwrap();
             assert_eq!([log.durable().get(), log.appended(), log.begins_behind()], [from; 3]);
             commit(&disk, &mut log, &behind(from, 40));
             if round == 1 {
@@ -137,7 +147,7 @@ fn the_log_goes_on_behind_a_snapshot_and_a_second_one_takes_its_place() {
 #[test]
 fn nothing_below_the_snapshot_can_be_returned_to() {
     let Case { disk, mut log, new, .. } = case(5, zxid(20));
-    log.restart_behind(&disk, &new.tree, &new.sessions).unwrap();
+    restart(&disk, &mut log, &new.tree, &new.sessions).unwrap();
     commit(&disk, &mut log, &behind(zxid(20), 25));
     assert_eq!(log.purge(zxid(40)), 0, "no snapshot would take its place");
     let error = log.truncate(&disk, zxid(19)).unwrap_err();
@@ -157,7 +167,7 @@ fn nothing_below_the_snapshot_can_be_returned_to() {
 #[test]
 fn a_torn_tail_behind_a_snapshot_is_cut() {
     let Case { disk, mut log, new, .. } = case(5, zxid(20));
-    log.restart_behind(&disk, &new.tree, &new.sessions).unwrap();
+    restart(&disk, &mut log, &new.tree, &new.sessions).unwrap();
     log.prepare_all(&disk).unwrap();
     disk.set_completion(Completion::Manual);
     let mut own = disk.clone();
@@ -186,7 +196,7 @@ fn a_failure_anywhere_leaves_the_old_state_or_the_new_one() {
             let Case { disk, mut log, old, new } = case(9, zxid(20));
             housekeep(&disk, &mut log);
             disk.fail(op, nth, EIO);
-            let result = log.restart_behind(&disk, &new.tree, &new.sessions);
+            let result = restart(&disk, &mut log, &new.tree, &new.sessions);
             disk.heal();
             let new = state(&new.tree, &new.sessions);
             let Err(error) = result else {
@@ -214,13 +224,13 @@ fn without_space_for_a_snapshot_nothing_changes() {
     housekeep(&disk, &mut log);
     let used: usize = disk.contents().values().map(Vec::len).sum();
     disk.set_capacity((used + BLOCK) as u64);
-    let text = log.restart_behind(&disk, &new.tree, &new.sessions).unwrap_err().to_string();
+    let text = restart(&disk, &mut log, &new.tree, &new.sessions).unwrap_err().to_string();
     assert!(text.starts_with("writing the snapshot, ") && text.contains("unfinished-snapshot"), "{text}");
     assert!(!disk.contents().contains_key("unfinished-snapshot"), "the space is given back");
     disk.set_capacity(u64::MAX);
     commit(&disk, &mut log, &history(9, 55).log[50..]);
     assert_eq!(refuse(&disk).unwrap().last_zxid, zxid(55));
-    log.restart_behind(&disk, &new.tree, &new.sessions).unwrap();
+    restart(&disk, &mut log, &new.tree, &new.sessions).unwrap();
     assert_eq!(refuse(&disk).unwrap().last_zxid, zxid(20));
 }
 
@@ -232,7 +242,7 @@ fn a_snapshot_longer_than_a_piece_is_read_back() {
     }
     let disk = SimDisk::new(3);
     let mut log = refuse(&disk).unwrap().log;
-    log.restart_behind(&disk, &leader.tree, &[]).unwrap();
+    restart(&disk, &mut log, &leader.tree, &[]).unwrap();
     let store = refuse(&disk).unwrap();
     assert!(state_of(&store) == state(&leader.tree, &[]));
     assert!(!store.tree.is_converging());
@@ -246,7 +256,7 @@ fn a_tree_that_converges_does_so_from_its_file_too() {
     loader.feed(&state(&ahead.tree, &ahead.sessions).1).unwrap();
     let disk = SimDisk::new(3);
     let mut log = refuse(&disk).unwrap().log;
-    log.restart_behind(&disk, &loader.finish().tree, &ahead.sessions).unwrap();
+    restart(&disk, &mut log, &loader.finish().tree, &ahead.sessions).unwrap();
     assert!(refuse(&disk).unwrap().tree.is_converging());
     commit(&disk, &mut log, &leader.log[20..]);
     let store = refuse(&disk).unwrap();
@@ -265,7 +275,7 @@ fn a_restart_on_a_real_directory_comes_back() {
     }
     let mut store = open(&volume, options.clone(), 3, OnDamage::Refuse).unwrap();
     for _ in 0..2 {
-        store.log.restart_behind(&volume, &leader.tree, &[]).unwrap();
+        restart(&volume, &mut store.log, &leader.tree, &[]).unwrap();
         drop(store);
         store = open(&volume, options.clone(), 3, OnDamage::Refuse).unwrap();
         assert!(state_of(&store) == state(&leader.tree, &[]));
