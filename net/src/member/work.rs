@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use ringkeeper_engine::io::Volume;
 use ringkeeper_engine::log::LogError;
+use ringkeeper_engine::snapshot::Published;
 use ringkeeper_engine::snapshot::merge::{MakeError, SnapshotRequest};
-use ringkeeper_engine::snapshot::receive::{self, Arrived, LoadRequest};
+use ringkeeper_engine::snapshot::receive::{self, Arrived, LoadRequest, RECEIVING};
 use ringkeeper_engine::snapshot::steps::{self, Step};
-use ringkeeper_engine::snapshot::{Published, UNFINISHED};
 
 use crate::zab::event::Link;
 
@@ -109,7 +109,7 @@ impl Work {
                 Some(WorkDone::ImageMade { link, result: image(request, vol) })
             }
             Work::Store { reception, steps } => {
-                let write = |step: &Step| steps::perform(step, UNFINISHED, vol).map(|()| step.written());
+                let write = |step: &Step| steps::perform(step, RECEIVING, vol).map(|()| step.written());
                 let result = steps.iter().map(write).sum();
                 Some(WorkDone::Stored { reception, result })
             }
