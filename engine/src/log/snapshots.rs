@@ -7,8 +7,9 @@
 //! Called by the replica loop.
 
 use super::error::LogError;
+use super::files::Files;
 use super::stock::Free;
-use super::{Log, Segment, files};
+use super::{Log, Segment, aside, files};
 use crate::id::Zxid;
 use crate::io::Volume;
 use crate::snapshot::{Origin, Published};
@@ -45,6 +46,20 @@ impl Log {
             self.snapshots.insert(at, made);
         }
         true
+    }
+
+    /// A snapshot turned out to be damaged: it is renamed and counts no more. False if there is none of this zxid. Blocking.
+    pub fn set_snapshot_aside(&mut self, vol: &dyn Volume, zxid: Zxid) -> Result<bool, LogError> {
+        let Some(at) = self.snapshots.iter().position(|s| s.zxid() == zxid) else { return Ok(false) };
+        // Without the one it began with the log would have no generation.
+        if self.snapshots.len() == 1 && !self.is_complete() {
+            return Ok(false);
+        }
+        let damaged = self.snapshots.remove(at);
+        let aside = aside::rename(&Files::list(vol)?, &damaged.file())?;
+        files::sync_dir(vol)?;
+        tracing::error!("{} is damaged and set aside as {}", damaged.file(), aside.display());
+        Ok(true)
     }
 
     /// Frees all but the newest `keep` snapshots, at least one, and the log before the oldest that is kept. Their files

@@ -5,7 +5,7 @@
 //! Blocking reads; nothing is changed here.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file::{load, names, read_header};
 use super::format::{Origin, Published, SnapshotName};
@@ -154,6 +154,16 @@ impl SnapshotFault {
             LogError::Snapshot { source, .. } => Some(SnapshotFault::Senseless(source.clone())),
             _ => None,
         }
+    }
+}
+
+/// The file that an error is about, if it is about what the file holds.
+pub fn damaged_file(error: &LogError) -> Option<&Path> {
+    SnapshotFault::of(error)?;
+    match error {
+        LogError::Corrupt(corruption) => Some(&corruption.path),
+        LogError::Io { path, .. } | LogError::Snapshot { path, .. } => Some(path),
+        _ => None,
     }
 }
 

@@ -25,8 +25,8 @@ mod tests;
 
 pub use error::SnapshotError;
 pub use file::{piece_checksums, read_piece};
-pub use format::{Origin, PIECE, Published};
-pub use found::{DamagedSnapshot, SnapshotFault};
+pub use format::{BODY_AT, Origin, PIECE, Published};
+pub use found::{DamagedSnapshot, SnapshotFault, damaged_file};
 pub use load::{Fed, Limits, Loaded, Loader};
 pub use receive::{Arrived, LoadRequest, Reception};
 pub use stream::write_stream;

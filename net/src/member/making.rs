@@ -5,10 +5,11 @@
 //! given up that a learner still has to be sent.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use ringkeeper_engine::id::Zxid;
-use ringkeeper_engine::snapshot::Published;
-use ringkeeper_engine::snapshot::merge::MakeError;
+use ringkeeper_engine::snapshot::merge::{MakeError, SnapshotRequest};
+use ringkeeper_engine::snapshot::{Published, damaged_file};
 
 use super::Member;
 use super::policy::Due;
@@ -74,6 +75,11 @@ impl Making {
         }
     }
 
+    /// Whether one is being made of a state behind `zxid`.
+    pub fn makes_above(&self, zxid: Zxid) -> bool {
+        self.now.is_some_and(|upto| upto > zxid)
+    }
+
     /// The history that snapshots were wanted of is no more.
     pub fn forget(&mut self) {
         self.wanted = None;
@@ -134,7 +140,7 @@ impl Member {
         };
         self.making.wanted = None;
         // Without anything behind the newest one there is nothing to make.
-        if let Some(request) = log.snapshot_request(upto, self.tree_seed) {
+        if let Some(request) = self.request_snapshot(upto) {
             (self.making.now, self.making.since_ms) = (Some(upto), now_ms);
             self.making.status.under_way = Some((0, 0));
             self.making.due.begun();
@@ -145,6 +151,16 @@ impl Member {
         } else {
             self.making.due.begun();
         }
+    }
+
+    /// Everything that is needed to make the snapshot of a state.
+    pub(super) fn request_snapshot(&self, upto: Zxid) -> Option<SnapshotRequest> {
+        let request = self.ledger.log.snapshot_request(upto, self.tree_seed)?;
+        // Where the serving tree has seen digests that were not its own, the log's say nothing.
+        Some(match self.service.tree().digest_mismatches() {
+            0 => request,
+            _ => request.tolerate_mismatches(),
+        })
     }
 
     pub(super) fn snapshot_made(&mut self, result: Result<Published, MakeError>, out: &mut impl Outbox) {
@@ -167,8 +183,23 @@ impl Member {
                 self.making.status.failed += 1;
                 let upto = upto.unwrap_or_default();
                 tracing::error!("making a snapshot of {upto}: {error}");
+                if let MakeError::Log(error) = &error
+                    && let Some(path) = damaged_file(error)
+                {
+                    self.snapshot_is_damaged(path);
+                }
                 self.snapshot_missing(upto, out);
             }
+        }
+    }
+
+    /// If this is one of the snapshots that count, it counts no more: the next is made of an older one.
+    pub(super) fn snapshot_is_damaged(&mut self, path: &Path) {
+        let log = &mut self.ledger.log;
+        let is_it = |p: &&Published| self.volume.path(&p.file()) == path;
+        let Some(zxid) = log.snapshots().iter().find(is_it).map(Published::zxid) else { return };
+        if let Err(error) = log.set_snapshot_aside(&*self.volume, zxid) {
+            tracing::error!("a damaged snapshot stays where it is: {error}");
         }
     }
 

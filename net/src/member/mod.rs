@@ -37,7 +37,7 @@ mod sending;
 mod status;
 #[cfg(test)]
 mod tests;
-mod work;
+pub mod work;
 
 use std::collections::VecDeque;
 

@@ -230,6 +230,10 @@ impl Member {
     }
 
     fn truncate(&mut self, to: Zxid) -> Result<Event, Fatal> {
+        if self.making.makes_above(to) {
+            // Of what is known to be committed: no leader may cut that.
+            return Ok(Event::TruncateImpossible);
+        }
         let proof = match self.ledger.log.truncate(&*self.volume, to) {
             Ok(proof) => proof,
             Err(LogError::Purged { .. }) => return Ok(Event::TruncateImpossible),

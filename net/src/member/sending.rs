@@ -4,9 +4,11 @@
 //! state to be sent is none that may be published (nothing of it is known to be committed yet), its image is made in
 //! memory, off the loop, for this one learner.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ringkeeper_engine::id::Zxid;
+use ringkeeper_engine::io::SendFileError;
 use ringkeeper_engine::snapshot::merge::MakeError;
 use ringkeeper_engine::snapshot::{Published, piece_checksums};
 
@@ -22,6 +24,9 @@ use crate::zab::event::{Event, Link};
 /// pieces of the log hardly, and whoever was away for a minute keeps its log. A third of it, the default, is what some
 /// thousand writes in a second leave in that time, because each batch takes a block.
 const SMALL: u64 = 2 << 30;
+
+/// A medium says so where it cannot read what was written.
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 impl Member {
     /// Before a learner is judged: what could be sent to it now.
@@ -43,7 +48,7 @@ impl Member {
         let there = log.snapshots().iter().find(|p| p.zxid() == upto).copied();
         let request = match there {
             Some(_) => None,
-            None => log.snapshot_request(upto, self.tree_seed),
+            None => self.request_snapshot(upto),
         };
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
         let publishable = ensemble.serving && label == upto;
@@ -148,8 +153,17 @@ impl Member {
         }
     }
 
-    /// The file of a snapshot that is being sent is not what it was. The next one will be made of an older one.
-    pub fn unreadable(&mut self, link: Link, path: &std::path::Path, error: &dyn std::fmt::Display) {
+    /// The file of a snapshot cannot be read while it is sent; the connection is about to be closed. Whoever asks next gets
+    /// another one.
+    pub fn unreadable(&mut self, link: Link, path: &Path, error: &SendFileError) {
         tracing::error!(link = link.0, "sending {}: {error}", path.display());
+        let is_damaged = match error {
+            SendFileError::Damaged { .. } | SendFileError::Short { .. } => true,
+            SendFileError::Read { source, .. } => source.raw_os_error() == Some(EIO),
+            SendFileError::Send(_) => false,
+        };
+        if is_damaged {
+            self.snapshot_is_damaged(path);
+        }
     }
 }

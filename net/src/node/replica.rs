@@ -84,8 +84,8 @@ impl<O: Outbox> PeerHandler for Handler<'_, O> {
         self.member.closed(link, self.out);
     }
 
-    fn unreadable(&mut self, _link: Link, path: &Path, error: &SendFileError) {
-        tracing::error!("sending {} to another server: {error}", path.display());
+    fn unreadable(&mut self, link: Link, path: &Path, error: &SendFileError) {
+        self.member.unreadable(link, path, error);
     }
 
     fn next_chunk(&mut self, link: Link) -> Option<Chunk> {
@@ -179,7 +179,7 @@ impl Replica {
     /// Takes in what disk, housekeeper and time have brought: applies what is committed and answers it. The ring's
     /// completions have been taken before.
     pub fn settle(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
-        self.housekeeping();
+        self.housekeeping(out);
         self.member.settle(ring, out)?;
         if let Some(durable) = self.member.take_durable() {
             self.time_batches(durable.get());
@@ -209,6 +209,9 @@ impl Replica {
         self.awaits_segment = space != Space::Ok && !self.no_segments;
         self.housekeeper.set_hurry(!has_spare);
         let now_ms = self.now().mono_ms;
+        while let Some(work) = self.member.take_work() {
+            self.housekeeper.take(work);
+        }
         let log = self.member.log_mut();
         // What failed for want of space is first of all for removal, so that a retry has a chance.
         while let Some(name) = log.removal_wanted() {
@@ -264,7 +267,7 @@ impl Replica {
         }
     }
 
-    fn housekeeping(&mut self) {
+    fn housekeeping(&mut self, out: &mut impl Outbox) {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
                 Report::Prepared(name) => {
@@ -278,7 +281,7 @@ impl Replica {
                     self.ask_again_at = Some(self.now().mono_ms + SEGMENT_RETRY_MS);
                 }
                 Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
-                Report::Work(done) => tracing::debug!(?done, "nobody waits for this"),
+                Report::Work(done) => self.member.work_done(done, out),
             }
         }
     }
