@@ -135,7 +135,7 @@ impl Log {
         let Place { mut offset, from: mut tip } = segment.index.up_to(zxid).unwrap_or(Place::first(tip));
         loop {
             let (Found::Whole, Some(batch)) = reader.judge(offset, tip, segment.generation)? else {
-                return Err(self.unreadable(vol, segment, offset, tip));
+                return Err(unreadable(vol, segment.name, offset, tip));
             };
             if batch.first_zxid > zxid.raw() {
                 return Ok(tip);
@@ -150,24 +150,18 @@ impl Log {
             offset += batch.padded();
         }
     }
+}
 
-    /// What was durable cannot be read back.
-    pub(super) fn unreadable(
-        &self,
-        vol: &dyn Volume,
-        segment: &Segment,
-        offset: u64,
-        tip: Point,
-    ) -> LogError {
-        Corruption {
-            path: vol.path(&segment.name.to_string()),
-            offset,
-            damage: Damage::NoBatch { seq: tip.seq.saturating_add(1) },
-            lost_after: tip.zxid,
-            lost_through: None,
-            evidence: Evidence::Log,
-            instead: None,
-        }
-        .into()
+/// The error for what was durable and cannot be read back.
+pub(super) fn unreadable(vol: &dyn Volume, name: SegmentName, offset: u64, tip: Point) -> LogError {
+    Corruption {
+        path: vol.path(&name.to_string()),
+        offset,
+        damage: Damage::NoBatch { seq: tip.seq.saturating_add(1) },
+        lost_after: tip.zxid,
+        lost_through: None,
+        evidence: Evidence::Log,
+        instead: None,
     }
+    .into()
 }

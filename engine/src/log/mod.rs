@@ -37,6 +37,7 @@ mod stock;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod view;
 mod walk;
 mod writer;
 
@@ -57,6 +58,7 @@ pub use recover::Replay;
 pub(crate) use recover::{Anew, Behind};
 pub use runs::Runs;
 pub use stock::SegmentRequest;
+pub(crate) use view::{Reading, View};
 
 use crate::id::Zxid;
 use crate::io::{BLOCK, FileId, Volume};

@@ -96,7 +96,7 @@ pub struct Loader {
 }
 
 /// czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid.
-const STAT_BYTES: usize = 60;
+pub(super) const STAT_BYTES: usize = 60;
 
 impl Loader {
     /// For the stream of any leader, announced as the state after `zxid`. It may be ahead of that in parts; what makes
@@ -358,7 +358,7 @@ impl Loader {
 /// perms and two empty strings.
 const MIN_ACL_ENTRY: usize = 12;
 
-fn acl_and_stat(bytes: &[u8]) -> Result<(i64, StatPersisted), JuteError> {
+pub(super) fn acl_and_stat(bytes: &[u8]) -> Result<(i64, StatPersisted), JuteError> {
     let mut reader = Reader::new(bytes);
     let acl = reader.i64()?;
     let stat = StatPersisted {

@@ -8,11 +8,13 @@
 //! Nothing here knows transactions or decides which snapshot is needed: that is the log's (`log::restart`) and the
 //! store's.
 
+mod body;
 mod error;
 pub(crate) mod file;
 mod format;
 mod found;
 mod load;
+pub mod merge;
 pub mod steps;
 mod stream;
 #[cfg(test)]
