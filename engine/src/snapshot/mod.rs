@@ -14,6 +14,7 @@ pub(crate) mod file;
 mod format;
 mod items;
 mod load;
+pub mod merge;
 pub mod receive;
 pub mod steps;
 mod stream;

@@ -38,6 +38,16 @@ pub enum Step {
     Read(u64),
 }
 
+impl Step {
+    /// Bytes that it writes.
+    pub fn written(&self) -> u64 {
+        match self {
+            Step::Write { bytes, .. } => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+}
+
 /// Performs one step, blocking: for the simulator, for tests and for tools.
 pub fn perform(step: &Step, working_name: &str, vol: &dyn Volume) -> Result<(), LogError> {
     match step {
