@@ -33,6 +33,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod work;
 
 use std::collections::VecDeque;
 

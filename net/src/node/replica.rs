@@ -273,6 +273,7 @@ impl Replica {
                     self.ask_again_at = Some(self.now().mono_ms + SEGMENT_RETRY_MS);
                 }
                 Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
+                Report::Work(done) => tracing::debug!(?done, "nobody waits for this"),
             }
         }
     }

@@ -108,7 +108,7 @@ pub fn start(plan: Plan, on_end: impl Fn() + Clone + Send + 'static) -> Result<N
         }
         let lock = lock()?;
         spawn("replica", cores.first().copied(), options, lock, on_end.clone(), move |mut ring, parts| {
-            let replica = recover(&config, volume, address, refusals, &mut ring, clock)?;
+            let replica = recover(&config, Arc::new(volume), address, refusals, &mut ring, clock)?;
             let _ = serving_now.send(());
             match parts {
                 ReplicaParts::Alone { front, listener } => {
@@ -265,7 +265,7 @@ fn pin(core: Option<usize>) -> Result<(), ServeError> {
 /// Reads the data back and puts the replica together.
 fn recover(
     config: &Config,
-    volume: FsVolume,
+    volume: Arc<FsVolume>,
     address: SocketAddr,
     census: Arc<Census>,
     ring: &mut Ring,
@@ -316,7 +316,7 @@ fn recover(
         ensemble::settle_trust(&mut store, &volume, trust)?;
     }
     let waker = ring.waker();
-    let housekeeper = Housekeeper::start(&config.data_log_dir, move || waker.wake())
+    let housekeeper = Housekeeper::start(volume.clone(), move || waker.wake())
         .map_err(ServeError::system("starting the housekeeper"))?;
     let took = store.took.as_micros() as u64;
     let now = clock.now();
