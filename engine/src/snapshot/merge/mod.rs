@@ -34,6 +34,7 @@ use super::steps::{Step, perform};
 use crate::id::Zxid;
 use crate::io::Volume;
 use crate::log::{LogError, Reading, View};
+use crate::mutant::{Mutant, planted};
 use crate::tree::Tree;
 use old::Old;
 use part::{Loading, Part, Untouched};
@@ -288,7 +289,10 @@ impl Making {
         };
         // The log that a snapshot names must be there whenever the snapshot is.
         self.steps.extend(view.unflushed(point.seq).map(Step::FlushFile));
-        let State { tree, sessions } = state;
+        let State { tree, mut sessions } = state;
+        if planted(Mutant::Zk3144SessionsTooOld) {
+            sessions.pop_last();
+        }
         Ok(Pass::Writing(Writing::begin(tree, &sessions, untouched, &mut self.steps), published))
     }
 }
