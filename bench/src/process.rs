@@ -189,16 +189,21 @@ impl Process {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// SIGTERM; returns when the process is gone, and kills it if that takes longer than `patience`.
+    pub fn stop(&mut self, patience: Duration) {
         self.terminate();
-        let deadline = Instant::now() + STOP;
+        let deadline = Instant::now() + patience;
         while self.ended().is_none() && Instant::now() < deadline {
             thread::sleep(POLL);
         }
         self.kill();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop(STOP);
     }
 }
 
