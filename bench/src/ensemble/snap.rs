@@ -194,7 +194,7 @@ fn loaded(
     let trace = report.recorded.trace.as_ref().expect("a run at a rate is traced");
     let part = |from: Instant, to: Instant| trace.during(&[Span { from, to }]);
     let first = joined.receiving.unwrap_or(joined.started);
-    let last = joined.stored.map_or(joined.serving, |(at, _)| at);
+    let last = joined.written.or(joined.stored.map(|(at, _)| at)).unwrap_or(joined.serving);
     Ok(Loaded {
         before: part(trace.whole().from, joined.started),
         sending: part(first, last),
@@ -216,10 +216,11 @@ fn share(idle: &Idle) -> Option<f64> {
 /// The table of the idle ensembles, and what ringkeeper was wanted to reach.
 fn idle_text(state: &StateArgs, all: &[Results]) -> String {
     type Pick = fn(&Idle) -> Option<f64>;
-    let rows: [(&str, Pick); 12] = [
+    let rows: [(&str, Pick); 13] = [
         ("snapshot, MB", |i| Some(i.joined.stored?.1 as f64 / 1e6)),
         ("start to the first byte, s", |i| Some(i.joined.after(i.joined.receiving?))),
-        ("start to the last byte stored, s", |i| Some(i.joined.after(i.joined.stored?.0))),
+        ("start to the last byte, s", |i| Some(i.joined.after(i.joined.written?))),
+        ("start to the snapshot's name, s", |i| Some(i.joined.after(i.joined.stored?.0))),
         ("start to serving, s", |i| Some(i.joined.after(i.joined.serving))),
         ("first to last byte, MB/s", |i| Some(i.joined.rate()? / 1e6)),
         ("disk writes, MB/s", |i| Some(i.disk / 1e6)),

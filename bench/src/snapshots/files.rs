@@ -1,5 +1,5 @@
 //! The files of a server as an operator sees them: which are snapshots, which are log, and whether a snapshot is on
-//! its way. Only names, lengths and what a process has open are looked at.
+//! its way. Only names, lengths, and what a process has open are looked at.
 
 use std::fs;
 use std::io;
@@ -32,8 +32,8 @@ pub struct Listing {
     pub logs: Vec<Entry>,
     /// Ringkeeper makes a snapshot.
     pub making: bool,
-    /// Ringkeeper is being sent a snapshot.
-    pub receiving: bool,
+    /// Ringkeeper is being sent a snapshot: bytes of it that are on the disk.
+    pub receiving: Option<u64>,
 }
 
 impl Listing {
@@ -47,7 +47,7 @@ impl Listing {
         let entry = || Entry { name: name.into(), len };
         match name {
             MAKING => self.making = true,
-            RECEIVING => self.receiving = true,
+            RECEIVING => self.receiving = Some(len),
             _ if zxid_of(name).is_some_and(|zxid| zxid > 0) => self.snapshots.push(entry()),
             _ if name.starts_with("log.") => self.logs.push(entry()),
             _ => {}
@@ -114,6 +114,14 @@ pub fn is_open(pid: u32, file: &Path) -> bool {
     descriptors.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == file))
 }
 
+/// Whether process `pid` has a thread of this name.
+pub fn has_thread(pid: u32, name: &str) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let named =
+        |path: PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    threads.flatten().any(|thread| named(thread.path()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,11 +143,11 @@ mod tests {
         }
         assert_eq!((listing.snapshots.len(), listing.logs.len()), (3, 2));
         assert_eq!(listing.newest().unwrap().name, "snapshot.0000000100000002-00000001");
-        assert!(!listing.making && !listing.receiving);
+        assert!(!listing.making && listing.receiving.is_none());
         listing.add("unfinished-made-snapshot", 7);
-        assert!(listing.making && !listing.receiving);
+        assert!(listing.making && listing.receiving.is_none());
         listing.add("unfinished-snapshot", 7);
-        assert!(listing.receiving && listing.snapshots.len() == 3);
+        assert_eq!((listing.receiving, listing.snapshots.len()), (Some(7), 3));
     }
 
     #[test]
@@ -161,6 +169,19 @@ mod tests {
         let file = fs::File::create(&path).unwrap();
         assert_eq!(list(dir.path()).unwrap().newest().unwrap().len, 0);
         assert!(is_open(std::process::id(), &path));
+        let own = std::process::id();
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let (up, started) = std::sync::mpsc::channel::<()>();
+        let body = move || {
+            up.send(()).unwrap();
+            // Ends when the sender is dropped.
+            gone.recv().unwrap_err();
+        };
+        let thread = std::thread::Builder::new().name("snapshot".into()).spawn(body).unwrap();
+        started.recv().unwrap();
+        assert!(has_thread(own, "snapshot") && !has_thread(own, "snap"));
+        drop(go);
+        thread.join().unwrap();
         drop(file);
         assert!(!is_open(std::process::id(), &path));
         assert_eq!(list(dir.path()).unwrap().newest().unwrap().name, "snapshot.1");

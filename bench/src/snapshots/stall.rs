@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn rounds_without_a_snapshot_do_not_count_and_are_no_success() {
         let none = round(None);
-        assert!(goals(&[none.clone()]).contains("no snapshot was seen"));
+        assert!(goals(std::slice::from_ref(&none)).contains("no snapshot was seen"));
         let (quiet, snapping) = columns(&[none.clone(), round(Some(figures(900.0, 2e6)))], |f| f.worst);
         assert_eq!((quiet, snapping), (vec![1000.0], vec![900.0]));
         assert_eq!(columns(&[none], |f| f.worst).0, [1000.0]);

@@ -1,7 +1,7 @@
 //! Sees from outside when a server makes a snapshot: a thread that looks at its directory again and again.
 //!
-//! Ringkeeper writes under a working name and renames; Apache writes under the final name, so its newest snapshot is
-//! being made as long as its process has it open. What is made before the first byte is written is not seen.
+//! Ringkeeper has a thread for it, which reads before it writes, and gives the file its name at the end; Apache writes
+//! under the final name, so its newest snapshot is being made as long as its process has it open.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::files::{Entry, is_open, list};
+use super::files::{Entry, has_thread, is_open, list};
 use crate::error::BenchError;
 use crate::launch::Make;
 use crate::trace::Span;
 
 /// How often it is looked: what is shorter may be dated wrong by so much. Looking takes some microseconds.
 const POLL: Duration = Duration::from_millis(5);
+/// Name of ringkeeper's thread.
+const THREAD: &str = "snapshot";
 /// How long nothing must be seen until a server counts as being at rest.
 const REST: Duration = Duration::from_millis(500);
 /// How long that may take, in seconds: ten million znodes are written in minutes.
@@ -95,7 +97,7 @@ impl Subject {
         let listing = list(&self.files)?;
         let newest = listing.newest().cloned();
         let making = match self.make {
-            Make::Ringkeeper => listing.making,
+            Make::Ringkeeper => listing.making || has_thread(self.pid, THREAD),
             Make::Apache => match &newest {
                 Some(e) if Some(e.name.as_str()) != known => is_open(self.pid, &self.file(&e.name)),
                 _ => false,
