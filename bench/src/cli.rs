@@ -11,11 +11,16 @@ use crate::arena::ArenaArgs;
 use crate::compare::{Case, Contestant, compare};
 use crate::ensemble;
 use crate::ensemble::failover::FailoverArgs;
+use crate::ensemble::snap::SnapArgs;
 use crate::ensemble::stopped::StoppedArgs;
 use crate::ensemble::versus::EnsembleArgs;
 use crate::error::BenchError;
 use crate::load::{self, LoadOptions};
 use crate::report;
+use crate::snapshots;
+use crate::snapshots::inspect::InspectArgs;
+use crate::snapshots::restart::RestartArgs;
+use crate::snapshots::stall::StallArgs;
 use crate::workload::{Mix, Names, Naming, WorkloadOptions};
 
 /// Most requests in flight on a connection of an open loop unless --window says otherwise.
@@ -50,7 +55,11 @@ Examples:
                                                   server, compares them, stops them
   rkbench ensemble                                the same with three servers of each
   rkbench failover --kills 20                     kills leaders, shows how long there are no writes
-  rkbench stopped-follower                        what a stopped follower costs against a killed one";
+  rkbench stopped-follower                        what a stopped follower costs against a killed one
+  rkbench snapshot-stall                          what writers notice of a snapshot, at a million znodes
+  rkbench snap                                    an empty member is sent a snapshot of as many
+  rkbench restart                                 SIGKILL or SIGTERM to the first answer of the next start
+  rkbench inspect                                 rkinspect and Apache's tools on the same files";
 
 /// What to do instead of a single run.
 #[derive(Debug, Subcommand)]
@@ -65,6 +74,14 @@ pub enum Command {
     Failover(FailoverArgs),
     /// Compares the throughput of an ensemble with a stopped and with a killed follower.
     StoppedFollower(StoppedArgs),
+    /// Compares writes while a node makes a snapshot with writes while it makes none.
+    SnapshotStall(StallArgs),
+    /// Measures how an empty member is sent a snapshot, with the ensemble idle and under load.
+    Snap(SnapArgs),
+    /// Measures how long a node with many znodes takes to serve again, and in how much memory.
+    Restart(RestartArgs),
+    /// Compares how fast rkinspect and Apache's tools read logs and snapshots.
+    Inspect(InspectArgs),
 }
 
 /// Settings of every kind of run.
@@ -233,6 +250,7 @@ impl LoadArgs {
             reconnect: self.reconnect,
             session_timeout_ms: self.session_timeout,
             keep: self.keep,
+            trace: false,
             watch_pids: Vec::new(),
         }
     }
@@ -247,6 +265,10 @@ pub fn main(cli: Cli) -> Result<(), BenchError> {
         Some(Command::Ensemble(args)) => ensemble::versus::run(&args),
         Some(Command::Failover(args)) => ensemble::failover::run(&args),
         Some(Command::StoppedFollower(args)) => ensemble::stopped::run(&args),
+        Some(Command::SnapshotStall(args)) => snapshots::stall::run(&args),
+        Some(Command::Snap(args)) => ensemble::snap::run(&args),
+        Some(Command::Restart(args)) => snapshots::restart::run(&args),
+        Some(Command::Inspect(args)) => snapshots::inspect::run(&args),
     }
 }
 

@@ -94,6 +94,22 @@ pub enum BenchError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// What was to be measured did not happen.
+    #[error("{what}")]
+    NotSeen {
+        /// What was not seen, and where it was looked for.
+        what: String,
+    },
+    /// A program that was to be measured did not end well.
+    #[error("{command} ended with {status}; the end of its output:\n{output}")]
+    Failed {
+        /// What was run.
+        command: String,
+        /// Its exit status.
+        status: std::process::ExitStatus,
+        /// The end of what it printed.
+        output: String,
+    },
     /// An acknowledged write is gone.
     #[error(
         "{path} was set to version {version} after version {last} had been acknowledged: a write is lost"

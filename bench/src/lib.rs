@@ -25,6 +25,8 @@ pub mod record;
 pub mod report;
 pub mod schedule;
 pub mod session;
+pub mod snapshots;
+pub mod trace;
 pub mod wire;
 pub mod words;
 pub mod workload;

@@ -25,6 +25,13 @@ fn parse_stat(stat: &str) -> Option<u64> {
     Some((ticks(11)? + ticks(12)?) * (1_000_000 / USER_HZ))
 }
 
+/// Whether a child has ended, which is so before anybody waits for it: until then its CPU time can still be read.
+pub fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rfind(')').and_then(|at| stat.get(at + 1..)).unwrap_or_default();
+    matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X'))
+}
+
 /// Resident memory of a process in bytes.
 pub fn rss_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -53,6 +60,18 @@ mod tests {
         let line = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 100 200 300";
         assert_eq!(parse_stat(line), Some(2_000_000));
         assert_eq!(parse_stat("7 (a"), None);
+    }
+
+    #[test]
+    fn the_use_of_a_child_that_has_ended_is_still_there() {
+        assert!(!has_ended(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while !has_ended(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(cpu_us(child.id()).is_some());
+        assert!(child.wait().unwrap().success());
+        assert!(has_ended(child.id()));
     }
 
     #[test]

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 
 use crate::error::BenchError;
 
+/// Where the output of a server goes, behind that of those before it in the same directory.
+pub const OUTPUT: &str = "output.txt";
 /// How long a server may take to end after SIGTERM before it is killed.
 const STOP: Duration = Duration::from_secs(10);
 /// How often a child is asked whether it has ended.
@@ -120,7 +122,7 @@ impl Process {
     /// Starts `command` in `dir`, where its output goes to a file.
     pub fn start(name: &'static str, command: &mut Command, dir: &Path) -> Result<Process, BenchError> {
         leave_nothing()?;
-        let path = dir.join("output.txt");
+        let path = dir.join(OUTPUT);
         let file = |source| BenchError::File { doing: "preparing", path: path.clone(), source };
         let out = File::options().create(true).append(true).open(&path).map_err(file)?;
         let err = out.try_clone().map_err(file)?;
@@ -189,16 +191,21 @@ impl Process {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// SIGTERM; returns when the process is gone, and kills it if that takes longer than `patience`.
+    pub fn stop(&mut self, patience: Duration) {
         self.terminate();
-        let deadline = Instant::now() + STOP;
+        let deadline = Instant::now() + patience;
         while self.ended().is_none() && Instant::now() < deadline {
             thread::sleep(POLL);
         }
         self.kill();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop(STOP);
     }
 }
 

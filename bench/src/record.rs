@@ -5,8 +5,11 @@
 //! in the measured interval, even if its answer came after it, so that a stall at the end is not left out.
 //! *Throughput*: every answer that came within the interval.
 
+use std::time::Instant;
+
 use hdrhistogram::Histogram;
 
+use crate::trace::Trace;
 use crate::workload::Op;
 
 /// Length of a window of the time series, in nanoseconds.
@@ -42,6 +45,7 @@ pub struct Recorder {
     ops: [u64; 4],
     window: Histogram<u64>,
     windows: Vec<Window>,
+    trace: Option<Trace>,
 }
 
 impl Recorder {
@@ -56,7 +60,15 @@ impl Recorder {
             ops: [0; 4],
             window: histogram(2),
             windows: Vec::with_capacity(usize::try_from(expected).unwrap_or(0).min(1 << 20)),
+            trace: None,
         }
+    }
+
+    /// Keeps every answer besides, as many as are expected; nothing changes if that is `None`. `clock` is where the
+    /// generator's clock has its zero.
+    pub fn tracing(mut self, clock: Instant, expected: Option<usize>) -> Recorder {
+        self.trace = expected.map(|answers| Trace::new(clock, self.from_ns..self.to_ns, answers));
+        self
     }
 
     /// An answer without an error to a request that began at `start_ns` came at `end_ns`. `end_ns` does not
@@ -72,12 +84,18 @@ impl Recorder {
             self.close_windows_before(end_ns);
             self.window.saturating_record(latency);
         }
+        if let Some(trace) = &mut self.trace {
+            trace.answered(start_ns, end_ns);
+        }
     }
 
     /// A request never got an answer: its age when the run was given up is the least its latency can have been.
     pub fn unanswered(&mut self, op: Op, start_ns: u64, end_ns: u64) {
         if (self.from_ns..self.to_ns).contains(&start_ns) {
             self.by_op[op.index()].saturating_record(end_ns.saturating_sub(start_ns).max(1));
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.unanswered(start_ns, end_ns);
         }
     }
 
@@ -110,6 +128,7 @@ impl Recorder {
             by_op: self.by_op,
             ops: self.ops,
             windows: self.windows,
+            trace: self.trace,
         }
     }
 }
@@ -125,6 +144,8 @@ pub struct Recorded {
     pub ops: [u64; 4],
     /// The time series.
     pub windows: Vec<Window>,
+    /// Every answer, if that was asked for.
+    pub trace: Option<Trace>,
 }
 
 impl Recorded {

@@ -91,6 +91,16 @@ impl Session {
         Ok((header.zxid, version))
     }
 
+    /// Reads the data of a znode and waits for it.
+    pub fn read(&mut self, path: &str) -> Result<(), BenchError> {
+        let peer = self.peer;
+        self.each(
+            [path.to_string()],
+            |out, xid, path| wire::read(out, xid, wire::GET_DATA, path),
+            |path, code| refused("reading", path, peer, code),
+        )
+    }
+
     fn send(&mut self, bytes: &[u8]) -> Result<(), BenchError> {
         let peer = self.peer;
         self.stream.write_all(bytes).map_err(|source| BenchError::Socket {

@@ -70,6 +70,11 @@ impl Mix {
         Mix { weights: Vec::new() }
     }
 
+    /// Sets and nothing else.
+    pub fn sets() -> Mix {
+        Mix { weights: vec![(Op::Set, 1)] }
+    }
+
     /// Whether `op` can be chosen.
     pub fn has(&self, op: Op) -> bool {
         self.weights.iter().any(|(o, _)| *o == op)

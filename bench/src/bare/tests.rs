@@ -63,6 +63,7 @@ fn served(durable: bool, mix: &str) -> crate::load::LoadReport {
         reconnect: false,
         session_timeout_ms: 30_000,
         keep: false,
+        trace: false,
         watch_pids: Vec::new(),
     };
     run(&options).unwrap()

@@ -1,12 +1,14 @@
 //! Ensembles of three servers on this machine: started, awaited, and hurt in chosen ways.
 //!
 //! The members of a make share nothing with those of another but the machine and the disk. What is asked of them is
-//! asked as an operator would, with four-letter words; nothing here reads their files or logs.
+//! asked as an operator would, with four-letter words; only [`snap`] looks at their directories.
 //!
-//! [`versus`] compares makes under load, [`failover`] kills leaders, [`stopped`] stops a follower.
+//! [`versus`] compares makes under load, [`failover`] kills leaders, [`stopped`] stops a follower, [`snap`] empties one.
 
 pub mod failover;
-mod place;
+mod join;
+pub(crate) mod place;
+pub mod snap;
 pub mod stopped;
 pub mod versus;
 mod writer;
@@ -23,6 +25,7 @@ use crate::error::BenchError;
 use crate::launch::{LaunchArgs, Make, data_dir};
 use crate::process::Process;
 use crate::session::Session;
+use crate::snapshots::files::of_server;
 use crate::words::{Standing, ask, parse_mntr, parse_srvr};
 use place::{Ports, config, free_ports};
 
@@ -62,6 +65,16 @@ pub struct Syncs {
 impl Ensemble {
     /// Starts three servers below `home` and does not wait for them.
     pub fn start(make: Make, launch: &LaunchArgs, home: &Path) -> Result<Ensemble, BenchError> {
+        Ensemble::start_with(make, launch, home, "")
+    }
+
+    /// The same with further lines in each `zoo.cfg`, which count more than what is there.
+    pub fn start_with(
+        make: Make,
+        launch: &LaunchArgs,
+        home: &Path,
+        lines: &str,
+    ) -> Result<Ensemble, BenchError> {
         let ports: Vec<Ports> = free_ports(MEMBERS)?;
         let mut ensemble = Ensemble { make, launch: launch.clone(), members: Vec::new() };
         for n in 0..MEMBERS {
@@ -71,7 +84,8 @@ impl Ensemble {
             fs::create_dir_all(data_dir(&dir)).map_err(file)?;
             fs::write(&myid, format!("{}\n", n + 1)).map_err(file)?;
             let client = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[n].client));
-            ensemble.members.push(Member { dir, settings: config(n, &ports), client, process: None });
+            let settings = config(n, &ports) + lines;
+            ensemble.members.push(Member { dir, settings, client, process: None });
             ensemble.restart(n)?;
         }
         Ok(ensemble)
@@ -90,6 +104,28 @@ impl Ensemble {
     /// Processes of the members that run.
     pub fn pids(&self) -> Vec<u32> {
         self.members.iter().filter_map(|m| m.process.as_ref()).map(Process::id).collect()
+    }
+
+    /// Process of member `n`, if it runs.
+    fn pid(&self, n: usize) -> Option<u32> {
+        self.members[n].process.as_ref().map(Process::id)
+    }
+
+    /// Where member `n` has its log and snapshots.
+    fn files(&self, n: usize) -> PathBuf {
+        of_server(self.make, &self.members[n].dir)
+    }
+
+    /// Kills member `n` and removes everything that it has but its number.
+    fn empty(&mut self, n: usize) -> Result<(), BenchError> {
+        self.kill(n);
+        let data = data_dir(&self.members[n].dir);
+        let error = |source| BenchError::File { doing: "emptying", path: data.clone(), source };
+        let myid = fs::read(data.join("myid")).map_err(error)?;
+        fs::remove_dir_all(&data)
+            .and_then(|()| fs::create_dir(&data))
+            .and_then(|()| fs::write(data.join("myid"), myid))
+            .map_err(error)
     }
 
     /// Starts member `n`, which does not run.

@@ -14,14 +14,14 @@ const TRIES: usize = 1000;
 
 /// The ports of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     pub client: u16,
     pub quorum: u16,
     pub election: u16,
 }
 
 /// Ports that nobody listens on at the moment, all different, for as many members.
-pub(super) fn free_ports(members: usize) -> Result<Vec<Ports>, BenchError> {
+pub(crate) fn free_ports(members: usize) -> Result<Vec<Ports>, BenchError> {
     let mut held = Vec::new();
     let mut last = std::io::ErrorKind::AddrInUse.into();
     for _ in 0..TRIES {

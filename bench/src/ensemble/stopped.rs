@@ -141,7 +141,7 @@ fn one(
 
 impl Syncs {
     /// What was added to `before`.
-    fn since(self, before: Syncs) -> Syncs {
+    pub(super) fn since(self, before: Syncs) -> Syncs {
         Syncs { diff: self.diff.saturating_sub(before.diff), snap: self.snap.saturating_sub(before.snap) }
     }
 }

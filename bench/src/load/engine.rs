@@ -145,7 +145,7 @@ impl Engine<'_> {
         let start = self.now();
         let from = start + self.options.warmup.as_nanos() as u64;
         let to = from + self.options.measure.as_nanos() as u64;
-        self.recorder = Recorder::new(from, to);
+        self.recorder = Recorder::new(from, to).tracing(self.clock, self.options.traced_answers());
         self.plan = self.options.rate.map(|rate| Plan::new(start, rate));
         self.phase = Phase::Send;
         if self.plan.is_none() {

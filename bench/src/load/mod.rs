@@ -50,6 +50,8 @@ pub struct LoadOptions {
     pub session_timeout_ms: i32,
     /// Leave the znodes behind.
     pub keep: bool,
+    /// Keep every answer of an open loop ([`Recorded::trace`]).
+    pub trace: bool,
     /// Processes whose CPU time is reported (the servers, if they run on this machine).
     pub watch_pids: Vec<u32>,
 }
@@ -58,6 +60,12 @@ impl LoadOptions {
     /// A short description of the load, such as `set 100x10` or `get=90,set=10 32x16 at 20000/s`.
     pub fn label(&self) -> String {
         case_label(&self.workload.mix, self.connections, self.window, self.rate)
+    }
+
+    /// How many answers a trace is to have room for from the beginning; `None` if none is kept.
+    fn traced_answers(&self) -> Option<usize> {
+        let rate = self.rate.filter(|_| self.trace)?;
+        Some((rate as f64 * self.measure.as_secs_f64()) as usize)
     }
 }
 
@@ -131,6 +139,11 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, BenchError> {
         clean_up(options, created)?;
     }
     Ok(report)
+}
+
+/// Runs the load on znodes that are there, and leaves them.
+pub fn run_on_what_is_there(options: &LoadOptions) -> Result<LoadReport, BenchError> {
+    engine::drive(options).map(|(report, _)| report)
 }
 
 fn first_session(servers: &[SocketAddr]) -> Result<Session, BenchError> {

@@ -117,6 +117,7 @@ fn options(server: SocketAddr, mix: &str) -> LoadOptions {
         reconnect: false,
         session_timeout_ms: 30_000,
         keep: false,
+        trace: false,
         watch_pids: Vec::new(),
     }
 }
