@@ -120,6 +120,6 @@ fn a_shut_down_file_system_keeps_everything_acknowledged() {
 #[test]
 fn a_medium_that_forgets_keeps_everything_acknowledged() {
     if requires(&[Tool::Root, Tool::Fuse]) {
-        everything_acknowledged_survives(Volume::create(256), rounds(6, 60));
+        everything_acknowledged_survives(Volume::create(512), rounds(10, 60));
     }
 }
