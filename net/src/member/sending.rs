@@ -10,7 +10,8 @@ use std::sync::Arc;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::SendFileError;
 use ringkeeper_engine::snapshot::merge::MakeError;
-use ringkeeper_engine::snapshot::{Published, piece_checksums};
+use ringkeeper_engine::snapshot::{Published, piece_checksums, write_stream};
+use ringkeeper_engine::tree::Tree;
 
 use super::links::Synchronisation;
 use super::queue::Body;
@@ -60,6 +61,11 @@ impl Member {
             (Some(published), _) => {
                 let body = self.body_of(&published);
                 self.hand_over(link, upto, body)?;
+            }
+            (None, _) if upto == Zxid::ZERO => {
+                let mut body = Vec::new();
+                write_stream(&Tree::new(self.tree_seed), &[], &mut |bytes| body.extend_from_slice(bytes));
+                self.hand_over(link, upto, Some(Body::Image([Arc::new(body)].into())))?;
             }
             (None, _) if publishable => self.making.want(upto),
             (None, Some(request)) => self.making.work.push_back(Work::MakeImage { link, request }),
