@@ -185,7 +185,7 @@ impl Making {
     /// The next step, to be done before the one after it is asked for or at least [in order](Step); `None` when all are
     /// done. Reads one MiB at most, or one batch of the log or one node if that is longer. Blocking.
     ///
-    /// After an error there is nothing more to be done but to [abandon](abandon) the file.
+    /// After an error there is nothing more to be done but to [abandon] the file.
     pub fn next(&mut self, vol: &dyn Volume) -> Result<Option<Step>, MakeError> {
         loop {
             if let Some(step) = self.steps.pop_front() {
