@@ -99,7 +99,8 @@ impl Member {
         let applied = self.service.tree().last_zxid();
         let log = &self.ledger.log;
         let near = |p: &&Published| !serving || log.bytes_behind(p.zxid()) <= p.body_len().max(LITTLE);
-        if let Some(newest) = log.newest_snapshot().filter(near) {
+        // Whoever is sent a canonical stream may take it for exact.
+        if let Some(newest) = log.newest_snapshot().filter(near).filter(|p| !p.is_converging()) {
             return newest.zxid();
         }
         let coming = [self.making.wanted, self.making.now].into_iter().flatten();
