@@ -322,7 +322,7 @@ impl Peers {
                 self.sockets.remove(socket);
                 return true;
             }
-            Completion::Woken => return false,
+            Completion::Woken | Completion::SentFile { .. } => return false,
         }
         self.due = true;
         true
