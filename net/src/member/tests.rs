@@ -118,7 +118,7 @@ impl Driver {
     fn said(&mut self) -> Vec<i32> {
         let mut decoder = Decoder::new(LIMIT);
         while let Some(chunk) = self.member.next_chunk(LINK) {
-            decoder.push(chunk.as_bytes());
+            decoder.push(&chunk.bytes(&self.disk).unwrap());
         }
         let mut kinds = Vec::new();
         while let Some(packet) = decoder.next_packet().unwrap() {

@@ -4,10 +4,11 @@
 //! files and of the connections to other members. It must never wait for anything but its own ring.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use ringkeeper_engine::id::{Sid, Zxid};
-use ringkeeper_engine::io::{Completion, Ring};
+use ringkeeper_engine::io::{Completion, Ring, SendFileError};
 use ringkeeper_engine::log::Space;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
@@ -81,6 +82,10 @@ impl<O: Outbox> PeerHandler for Handler<'_, O> {
 
     fn closed(&mut self, link: Link) {
         self.member.closed(link, self.out);
+    }
+
+    fn unreadable(&mut self, _link: Link, path: &Path, error: &SendFileError) {
+        tracing::error!("sending {} to another server: {error}", path.display());
     }
 
     fn next_chunk(&mut self, link: Link) -> Option<Chunk> {
