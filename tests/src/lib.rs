@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod corpus;
 pub mod dialogue;
+pub mod ext4;
 pub mod fuzz;
 pub mod load;
 pub mod medium;

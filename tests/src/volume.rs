@@ -143,7 +143,8 @@ impl Drop for Volume {
     }
 }
 
-fn text(path: &Path) -> &str {
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
 }
 
@@ -151,7 +152,8 @@ fn run(program: &str, args: &[&str]) -> String {
     try_run(program, args).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
+/// The standard output of a program, or what it says if it fails.
+pub(crate) fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
     let path = crate::tool::in_path(program).ok_or_else(|| format!("{program}: not found"))?;
     let output = Command::new(path).args(args).output().map_err(|e| format!("{program}: {e}"))?;
     if output.status.success() {

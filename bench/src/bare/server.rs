@@ -100,6 +100,7 @@ impl Server {
                 }
                 Completion::AcceptFailed { listener, .. } => self.ring.resume_accept(listener),
                 Completion::SentShared { .. }
+                | Completion::SentFile { .. }
                 | Completion::Connected { .. }
                 | Completion::ConnectFailed { .. } => {}
                 Completion::Woken => {}

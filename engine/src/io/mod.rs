@@ -15,7 +15,10 @@ mod volume;
 pub use aligned::AlignedBuf;
 pub use disk::{BLOCK, Disk, FileEntry, FileId, Volume, WriteDone, WriteOp};
 pub use probe::{RingError, probe};
-pub use ring::{Completion, Features, ListenerId, Ring, RingOptions, SocketId, Waker};
+pub use ring::{
+    Completion, Features, FilePiece, ListenerId, PIECE, Ring, RingOptions, SendFileError, SocketId, SourceId,
+    Waker,
+};
 pub use uring_disk::UringDisk;
 pub use volume::{FsVolume, PREPARING, VolumeError};
 

@@ -24,7 +24,7 @@
 //!             }
 //!             Completion::ReceiveEnded { socket, .. } => ring.close_when_sent(socket),
 //!             Completion::Sent { buf, .. } => drop(buf), // or reuse it
-//!             Completion::SentShared { .. } => {}
+//!             Completion::SentShared { .. } | Completion::SentFile { .. } => {}
 //!             Completion::Connected { .. } | Completion::ConnectFailed { .. } => {} // after Ring::connect
 //!             Completion::AcceptFailed { .. } => {}      // paused: resume_accept later
 //!             Completion::Closed { .. } => {}            // its index may now be used again
@@ -41,8 +41,9 @@
 //! |---|---|
 //! | turn | [`Ring::submit_and_wait`], [`Ring::next_completion`], `Disk::reap` |
 //! | listeners | [`Ring::listen`], [`Ring::pause_accept`], [`Ring::resume_accept`], [`Ring::unlisten`] |
-//! | sockets | [`Ring::connect`], [`Ring::adopt`], [`Ring::resume_receive`], [`Ring::pause_receive`], [`Ring::send`], [`Ring::send_shared`], [`Ring::give_up_after`], [`Ring::shutdown_write`], [`Ring::close_when_sent`], [`Ring::close`] |
+//! | sockets | [`Ring::connect`], [`Ring::adopt`], [`Ring::resume_receive`], [`Ring::pause_receive`], [`Ring::send`], [`Ring::send_shared`], [`Ring::send_file`], [`Ring::give_up_after`], [`Ring::shutdown_write`], [`Ring::close_when_sent`], [`Ring::close`] |
 //! | disk | `Disk::{alloc, attach, detach, submit, reap}` |
+//! | files to be sent | [`Ring::open_source`], [`Ring::close_source`] |
 //! | other threads | [`Ring::waker`], [`Waker::wake`] |
 //! | start line | [`Ring::features`] |
 //!
@@ -54,11 +55,14 @@ mod connecting;
 mod files;
 mod listeners;
 mod multishot;
+mod piece_buffers;
+mod pieces;
 mod queue;
 mod sending;
 mod setup;
 mod slots;
 mod sockets;
+mod sources;
 mod waker;
 
 #[cfg(test)]
@@ -79,14 +83,17 @@ use buffers::ReceiveBuffers;
 use files::Files;
 use listeners::Listener;
 use multishot::Multishot;
+use pieces::Pieces;
 use queue::{Cqe, Kind, Queue, user_data};
 use setup::Mode;
 use slots::{Key, Slots};
 use sockets::Socket;
 
 pub use listeners::ListenerId;
+pub use pieces::{FilePiece, PIECE, SendFileError};
 pub use setup::{Features, RingOptions};
 pub use sockets::SocketId;
+pub use sources::SourceId;
 pub use waker::Waker;
 
 /// How long a dropped ring waits for what the kernel still holds, before it leaks the memory.
@@ -107,6 +114,7 @@ pub struct Ring {
     listeners: Slots<Listener>,
     sockets: Slots<Socket>,
     files: Files,
+    pieces: Pieces,
     waker: Waker,
     waking: Multishot,
     /// Completions that needed no kernel.
@@ -169,6 +177,15 @@ pub enum Completion<'a> {
         /// As in `Sent`.
         result: io::Result<()>,
     },
+    /// As `Sent`, of a piece given to [`Ring::send_file`].
+    SentFile {
+        /// Where to.
+        socket: SocketId,
+        /// As given to [`Ring::send_file`].
+        user: u64,
+        /// `Ok` if the kernel took every byte. After an error all later sends fail, also if the connection is sound.
+        result: Result<(), SendFileError>,
+    },
     /// A connection asked for with [`Ring::connect`] stands; it does not receive before [`Ring::resume_receive`].
     Connected {
         /// The socket.
@@ -220,6 +237,7 @@ impl Ring {
         let mut queue = Queue::new(ring);
         let waker = Waker::new().map_err(|source| RingError::Register { what: "the wake-up", source })?;
         let files = Files::new(&queue, options.registered_bytes, options.file_table);
+        let pieces = Pieces::new(files.has_buffer_table(), options.zero_copy);
         let (count, len) = (options.receive_buffers, options.receive_buffer_len);
         let buffers = (count > 0).then(|| ReceiveBuffers::new(&mut queue, count, len, options.buffer_ring));
         let mut ring = Ring {
@@ -232,6 +250,7 @@ impl Ring {
             listeners: Slots::new(),
             sockets: Slots::new(),
             files,
+            pieces,
             waker,
             waking: Multishot::default(),
             ready: VecDeque::new(),
@@ -255,6 +274,7 @@ impl Ring {
             file_table: self.files.has_file_table(),
             registered_bytes,
             all_registered: !overflowed,
+            zero_copy: self.pieces.zero_copy(),
         }
     }
 
@@ -288,7 +308,8 @@ impl Ring {
                     Outcome::Nothing
                 }
                 Kind::Receive => self.on_receive(cqe),
-                Kind::Send => Outcome::from(self.on_send(cqe)),
+                Kind::Send => Outcome::from(self.on_sent(cqe.key, cqe.checked())),
+                Kind::Piece => Outcome::from(self.on_piece(cqe)),
                 Kind::Connect => Outcome::from(self.on_connect(cqe)),
                 Kind::Accept => Outcome::from(self.on_accept(cqe)),
                 Kind::Write => {
@@ -339,7 +360,7 @@ impl Ring {
     fn on_failed_cancellation(&mut self, cqe: Cqe) {
         let again = match cqe.kind {
             Kind::Accept => self.listener_still_waits(&cqe),
-            Kind::Receive | Kind::Send | Kind::Connect => self.socket_still_waits(&cqe),
+            Kind::Receive | Kind::Send | Kind::Piece | Kind::Connect => self.socket_still_waits(&cqe),
             Kind::Wake => self.waking.is_cancelling(),
             Kind::Write | Kind::Ignored => false,
         };
@@ -364,6 +385,7 @@ impl Ring {
         self.listeners.is_empty()
             && self.sockets.is_empty()
             && self.files.in_flight() == 0
+            && self.pieces.len() == 0
             && !self.waking.in_flight()
     }
 
@@ -400,6 +422,7 @@ impl Drop for Ring {
         mem::forget(mem::replace(&mut self.sockets, Slots::new()));
         mem::forget(self.buffers.take());
         self.files.leak();
+        self.pieces.leak();
     }
 }
 
@@ -407,6 +430,7 @@ impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut ring = f.debug_struct("Ring");
         ring.field("features", &self.features()).field("sockets", &self.sockets.len());
-        ring.field("writes", &self.files.in_flight()).finish_non_exhaustive()
+        ring.field("writes", &self.files.in_flight()).field("pieces", &self.pieces.len());
+        ring.finish_non_exhaustive()
     }
 }

@@ -18,13 +18,14 @@ use super::{Log, Segment};
 use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 use crate::mutant::{Mutant, planted};
+use crate::snapshot::Published;
 
 impl Log {
     /// Removes all transactions above `zxid`, durably. Those in memory are forgotten too, and cursors behind a
-    /// transaction that is removed find nothing any more.
+    /// transaction that is removed find nothing any more. Snapshots of what is removed are removed before.
     ///
-    /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if the log
-    /// begins above `zxid`, behind a snapshot for one, and, with nothing changed, if there is no space for a segment.
+    /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if no state at or
+    /// below `zxid` is left to go back to, and, with nothing changed, if there is no space for a segment.
     pub fn truncate(&mut self, vol: &dyn Volume, zxid: Zxid) -> Result<Durable<Zxid>, LogError> {
         self.alive()?;
         if !self.is_idle() {
@@ -37,6 +38,7 @@ impl Log {
         };
         if zxid < self.durable.zxid {
             let (kept, point) = self.find(vol, zxid)?;
+            self.remove_snapshots_above(vol, zxid)?;
             self.cut(vol, kept, point)?;
         }
         Ok(Durable::mint(self.durable.zxid))
@@ -95,10 +97,16 @@ impl Log {
     }
 
     /// How many segments hold the transactions up to `zxid`, and the point behind the last of these.
-    fn find(&self, vol: &dyn Volume, zxid: Zxid) -> Result<(usize, Point), LogError> {
+    pub(super) fn find(&self, vol: &dyn Volume, zxid: Zxid) -> Result<(usize, Point), LogError> {
         let base = self.base();
         if zxid < base.zxid {
             return Err(LogError::Purged { zxid, first: base.zxid });
+        }
+        if let Some(first) = self.snapshots.first().map(Published::zxid)
+            && zxid < first
+            && !self.is_complete()
+        {
+            return Err(LogError::Purged { zxid, first });
         }
         let (mut kept, mut point) = (0, base);
         for segment in &self.segments {
@@ -127,7 +135,7 @@ impl Log {
         let Place { mut offset, from: mut tip } = segment.index.up_to(zxid).unwrap_or(Place::first(tip));
         loop {
             let (Found::Whole, Some(batch)) = reader.judge(offset, tip, segment.generation)? else {
-                return Err(self.unreadable(vol, segment, offset, tip));
+                return Err(unreadable(vol, segment.name, offset, tip));
             };
             if batch.first_zxid > zxid.raw() {
                 return Ok(tip);
@@ -142,23 +150,18 @@ impl Log {
             offset += batch.padded();
         }
     }
+}
 
-    /// What was durable cannot be read back.
-    pub(super) fn unreadable(
-        &self,
-        vol: &dyn Volume,
-        segment: &Segment,
-        offset: u64,
-        tip: Point,
-    ) -> LogError {
-        Corruption {
-            path: vol.path(&segment.name.to_string()),
-            offset,
-            damage: Damage::NoBatch { seq: tip.seq.saturating_add(1) },
-            lost_after: tip.zxid,
-            lost_through: None,
-            evidence: Evidence::Log,
-        }
-        .into()
+/// The error for what was durable and cannot be read back.
+pub(super) fn unreadable(vol: &dyn Volume, name: SegmentName, offset: u64, tip: Point) -> LogError {
+    Corruption {
+        path: vol.path(&name.to_string()),
+        offset,
+        damage: Damage::NoBatch { seq: tip.seq.saturating_add(1) },
+        lost_after: tip.zxid,
+        lost_through: None,
+        evidence: Evidence::Log,
+        instead: None,
     }
+    .into()
 }

@@ -5,6 +5,7 @@
 //! pieces costs little more than its bytes. Nothing is handed out that was not judged like at a recovery.
 
 use super::cursor::Cursor;
+use super::cut::unreadable;
 use super::error::LogError;
 use super::index::Place;
 use super::scan::{SegmentReader, records};
@@ -69,7 +70,7 @@ impl Log {
             }
             let (Found::Whole, Some(batch)) = reader.judge(place.offset, place.from, segment.generation)?
             else {
-                return Err(self.unreadable(vol, segment, place.offset, place.from));
+                return Err(unreadable(vol, segment.name, place.offset, place.from));
             };
             // The last batch may be cut in its middle.
             let live = if batch.seq == segment.last.seq { segment.last.zxid } else { batch.end().zxid };

@@ -1,65 +1,22 @@
 //! The log gone through once more while it is open: for building a state anew.
 //!
-//! Blocking reads of what is durable, one batch in memory at a time.
+//! Blocking reads of what is durable.
 
+use super::Log;
 use super::error::LogError;
 use super::recover::Replay;
-use super::scan::{SegmentReader, records};
-use super::table::Found;
-use super::{Log, Segment};
 use crate::id::Zxid;
-use crate::io::{BLOCK, Volume};
-use crate::snapshot::Published;
+use crate::io::Volume;
 
 impl Log {
-    /// The snapshot behind which the log begins.
-    pub(crate) fn snapshot(&self) -> Option<&Published> {
-        self.snapshot.as_ref()
-    }
-
-    /// Calls `replay` with all durable transactions up to `upto`, in order.
+    /// Calls `replay` with all durable transactions above `after` up to `upto`, in order.
     pub(crate) fn replay(
         &self,
         vol: &dyn Volume,
+        after: Zxid,
         upto: Zxid,
         replay: &mut Replay<'_>,
     ) -> Result<(), LogError> {
-        for segment in &self.segments {
-            if segment.from.zxid > upto || !self.replay_segment(vol, segment, upto, replay)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// False if transactions above `upto` were met.
-    fn replay_segment(
-        &self,
-        vol: &dyn Volume,
-        segment: &Segment,
-        upto: Zxid,
-        replay: &mut Replay<'_>,
-    ) -> Result<bool, LogError> {
-        let end = segment.last.seq.min(self.durable.seq);
-        let mut reader = SegmentReader::new(vol, segment.name, segment.len);
-        let (mut tip, mut offset) = (segment.from, BLOCK as u64);
-        while tip.seq < end {
-            let (Found::Whole, Some(batch)) = reader.judge(offset, tip, segment.generation)? else {
-                return Err(self.unreadable(vol, segment, offset, tip));
-            };
-            let last = if batch.seq == segment.last.seq { segment.last.zxid } else { batch.end().zxid };
-            for (zxid, txn) in records(reader.payload(offset, &batch)?).take_while(|(z, _)| *z <= last) {
-                if zxid > upto {
-                    return Ok(false);
-                }
-                replay(txn, zxid).map_err(|source| {
-                    let path = vol.path(&segment.name.to_string());
-                    LogError::Replay { path, offset, zxid, source }
-                })?;
-            }
-            tip = batch.end();
-            offset += batch.padded();
-        }
-        Ok(true)
+        self.view(after).replay(vol, after, upto, replay).map(drop)
     }
 }

@@ -15,7 +15,7 @@ use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 
 /// Bytes read at once where a batch does not need more.
-const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = 1 << 20;
 /// The same where little is wanted.
 const SMALL_CHUNK: usize = 64 << 10;
 

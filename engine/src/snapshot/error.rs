@@ -61,6 +61,14 @@ pub enum SnapshotError {
         /// The number.
         acl: i64,
     },
+    /// A node that a walk would have met before the one it comes behind, where the order must be ours.
+    #[error("node {path:?} at offset {at} of the snapshot stream comes too late")]
+    Order {
+        /// Offset of the node.
+        at: u64,
+        /// Its path.
+        path: String,
+    },
     /// The nodes end before the root came.
     #[error("the snapshot stream has no root node")]
     NoRoot,

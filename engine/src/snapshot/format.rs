@@ -27,6 +27,8 @@ const MAGIC: [u8; 8] = *b"RKSNAPSH";
 pub(super) const VERSION: u32 = 1;
 /// Bytes of the body under one checksum. The body begins at offset 4096 of the file.
 pub const PIECE: usize = 1 << 20;
+/// Where the body begins, in bytes: behind the header.
+pub const BODY_AT: u64 = BLOCK as u64;
 /// The tree that was written was converging.
 const CONVERGING: u32 = 1;
 /// Made here, of a log that goes on.

@@ -287,7 +287,7 @@ impl Building {
     }
 }
 
-fn acl_and_stat(bytes: &[u8]) -> Result<(i64, StatPersisted), JuteError> {
+pub(super) fn acl_and_stat(bytes: &[u8]) -> Result<(i64, StatPersisted), JuteError> {
     let mut reader = Reader::new(bytes);
     let acl = reader.i64()?;
     let stat = StatPersisted {

@@ -9,9 +9,11 @@
 //! store's.
 
 mod ahead;
+mod body;
 mod error;
 pub(crate) mod file;
 mod format;
+mod found;
 mod items;
 mod load;
 pub mod merge;
@@ -23,12 +25,14 @@ mod tests;
 
 pub use error::SnapshotError;
 pub use file::{piece_checksums, read_piece};
-pub use format::{Origin, PIECE, Published};
+pub use format::{BODY_AT, Origin, PIECE, Published};
+pub use found::{DamagedSnapshot, SnapshotFault, damaged_file};
 pub use load::{Fed, Limits, Loaded, Loader};
 pub use receive::{Arrived, LoadRequest, Reception};
 pub use stream::write_stream;
 
 pub(crate) use format::SnapshotName;
+pub(crate) use found::Snapshots;
 
 /// What ends a stream.
 const SIGNATURE: &str = "BenWasHere";

@@ -32,8 +32,7 @@ pub(super) fn try_write_stream<E>(
     writer.sessions(sessions)?;
     writer.acls()?;
     writer.nodes()?;
-    put_ustring(&mut writer.buf, END_OF_NODES);
-    put_ustring(&mut writer.buf, SIGNATURE);
+    put_end(&mut writer.buf);
     writer.flush(0)
 }
 
@@ -58,62 +57,114 @@ impl<E> Writer<'_, E> {
     fn sessions(&mut self, sessions: &[(SessionId, i32)]) -> Result<(), E> {
         let mut sessions = sessions.to_vec();
         sessions.sort_unstable();
-        put_len(&mut self.buf, sessions.len());
-        for (session, timeout) in sessions {
-            put_i64(&mut self.buf, session.0);
-            put_i32(&mut self.buf, timeout);
-            self.flush(PIECE)?;
-        }
-        Ok(())
+        put_sessions(&mut self.buf, &sessions);
+        self.flush(PIECE)
     }
 
     fn acls(&mut self) -> Result<(), E> {
-        put_len(&mut self.buf, self.acls.len());
-        for i in 0..self.acls.len() {
-            let (number, _, encoded) = self.acls[i];
-            put_i64(&mut self.buf, number);
-            self.buf.extend_from_slice(encoded);
-            self.flush(PIECE)?;
-        }
-        Ok(())
+        put_numbered_acls(&mut self.buf, &self.acls);
+        self.flush(PIECE)
     }
 
     fn nodes(&mut self) -> Result<(), E> {
         let numbers: HashMap<AclId, i64> = self.acls.iter().map(|&(number, id, _)| (id, number)).collect();
-        let tree = self.tree;
-        let root = tree.find("").expect("every tree has a root");
-        let mut path = String::new();
-        self.node(root, &path, &numbers)?;
-        // Children that are still to be written, level by level, with the lengths of their parents' paths.
-        let mut pending = vec![(children_in_order(tree, root).into_iter(), 0)];
-        while let Some((children, parent_len)) = pending.last_mut() {
-            let Some(id) = children.next() else {
-                pending.pop();
-                continue;
-            };
-            path.truncate(*parent_len);
-            path.push('/');
-            path.push_str(tree.node(id).name());
-            self.node(id, &path, &numbers)?;
-            if tree.node(id).child_count() > 0 {
-                pending.push((children_in_order(tree, id).into_iter(), path.len()));
-            }
+        let mut walk = Walk::new();
+        while let Some(id) = walk.next(self.tree) {
+            put_tree_node(&mut self.buf, self.tree, id, walk.path(), &numbers);
+            self.flush(PIECE)?;
         }
         Ok(())
     }
+}
 
-    fn node(&mut self, id: NodeId, path: &str, numbers: &HashMap<AclId, i64>) -> Result<(), E> {
-        let node = self.tree.node(id);
-        let data = match is_quota_statistics(path) {
-            true => Some(&b""[..]),
-            false => node.data(),
-        };
-        put_ustring(&mut self.buf, path);
-        put_buffer(&mut self.buf, data);
-        put_i64(&mut self.buf, numbers.get(&node.acl_id()).copied().unwrap_or(OPEN_ACL));
-        put_stat(&mut self.buf, &node.persisted());
-        self.flush(PIECE)
+/// Goes through the nodes in the order of the stream. Holds no reference to the tree, so that a walk can be kept
+/// beside it; the tree must be the same, unchanged, at every step.
+#[derive(Debug)]
+pub(super) struct Walk {
+    path: String,
+    /// Children that are still to come, level by level, with the lengths of their parents' paths.
+    pending: Vec<(std::vec::IntoIter<NodeId>, usize)>,
+    begun: bool,
+}
+
+impl Walk {
+    /// Before the root.
+    pub fn new() -> Walk {
+        Walk { path: String::new(), pending: Vec::new(), begun: false }
     }
+
+    /// The next node.
+    pub fn next(&mut self, tree: &Tree) -> Option<NodeId> {
+        if !self.begun {
+            self.begun = true;
+            let root = tree.find("").expect("every tree has a root");
+            self.pending.push((children_in_order(tree, root).into_iter(), 0));
+            return Some(root);
+        }
+        while let Some((children, parent_len)) = self.pending.last_mut() {
+            let Some(id) = children.next() else {
+                self.pending.pop();
+                continue;
+            };
+            let node = tree.node(id);
+            self.path.truncate(*parent_len);
+            self.path.push('/');
+            self.path.push_str(node.name());
+            if node.child_count() > 0 {
+                self.pending.push((children_in_order(tree, id).into_iter(), self.path.len()));
+            }
+            return Some(id);
+        }
+        None
+    }
+
+    /// The path of the node that came last; `""` for the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Appends a node of a tree. A list without a number is the null one.
+pub(super) fn put_tree_node(
+    out: &mut Vec<u8>,
+    tree: &Tree,
+    id: NodeId,
+    path: &str,
+    numbers: &HashMap<AclId, i64>,
+) {
+    let node = tree.node(id);
+    let data = match is_quota_statistics(path) {
+        true => Some(&b""[..]),
+        false => node.data(),
+    };
+    put_ustring(out, path);
+    put_buffer(out, data);
+    put_i64(out, numbers.get(&node.acl_id()).copied().unwrap_or(OPEN_ACL));
+    put_stat(out, &node.persisted());
+}
+
+/// Appends the number of sessions and the sessions, in the order in which they come.
+pub(super) fn put_sessions(out: &mut Vec<u8>, sessions: &[(SessionId, i32)]) {
+    put_len(out, sessions.len());
+    for (session, timeout) in sessions {
+        put_i64(out, session.0);
+        put_i32(out, *timeout);
+    }
+}
+
+/// Appends the number of lists and the lists.
+pub(super) fn put_numbered_acls<T>(out: &mut Vec<u8>, acls: &[(i64, T, &[u8])]) {
+    put_len(out, acls.len());
+    for (number, _, encoded) in acls {
+        put_i64(out, *number);
+        out.extend_from_slice(encoded);
+    }
+}
+
+/// Appends what stands behind the last node.
+pub(super) fn put_end(out: &mut Vec<u8>) {
+    put_ustring(out, END_OF_NODES);
+    put_ustring(out, SIGNATURE);
 }
 
 fn put_stat(out: &mut Vec<u8>, stat: &StatPersisted) {
@@ -136,12 +187,17 @@ fn children_in_order(tree: &Tree, id: NodeId) -> Vec<NodeId> {
 
 /// The lists in use with the numbers they have in the stream, by number.
 fn numbered(tree: &Tree) -> Vec<(i64, AclId, &[u8])> {
-    number(tree.acls().collect(), number_of)
+    numbered_lists(tree.acls().collect())
+}
+
+/// The same for any lists, each of which comes once, with what is known about it.
+pub(super) fn numbered_lists<T>(lists: Vec<(T, &[u8])>) -> Vec<(i64, T, &[u8])> {
+    number(lists, number_of)
 }
 
 /// Gives every list its number: what `preferred` says, or where two lists want the same one, the next that is free,
 /// in the order of the lists' bytes. So the numbers follow from the set of the lists.
-fn number(mut lists: Vec<(AclId, &[u8])>, preferred: impl Fn(&[u8]) -> i64) -> Vec<(i64, AclId, &[u8])> {
+fn number<T>(mut lists: Vec<(T, &[u8])>, preferred: impl Fn(&[u8]) -> i64) -> Vec<(i64, T, &[u8])> {
     lists.sort_unstable_by(|(_, a), (_, b)| (preferred(a), a).cmp(&(preferred(b), b)));
     let mut taken = BTreeSet::new();
     let mut numbered = Vec::with_capacity(lists.len());

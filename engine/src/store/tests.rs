@@ -1,6 +1,8 @@
 //! Stores with snapshots on the simulator's disk: what comes back after cuts at every step, damage, and going back.
 
+mod churn;
 mod damage;
+mod made;
 mod restart;
 
 use super::*;
@@ -111,7 +113,7 @@ fn housekeep(disk: &SimDisk, log: &mut Log) {
 
 /// The state after the first `count` transactions of a history.
 fn after(leader: &Leader, count: usize) -> Rebuilt {
-    let mut state = State::load(&SimDisk::new(0), None, 8).unwrap();
+    let mut state = State::empty(8);
     for payload in &leader.log[..count] {
         let (header, ..) = txn::decode(payload).unwrap();
         state.replay(payload, header.zxid).unwrap();

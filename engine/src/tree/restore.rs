@@ -2,7 +2,8 @@
 //!
 //! Statistics are taken over untouched, all 60 bytes; what follows from the nodes (children, owner lists, digest,
 //! sizes, quota counts) is computed, never believed. What does not fit together is an error, so that no stream can
-//! make a tree that the rest of this module holds to be impossible. Called by the loader of snapshots only.
+//! make a tree that the rest of this module holds to be impossible. Called by the loader of snapshots, and by the merge,
+//! which restores a part of a tree.
 
 use super::apply::split;
 use super::nodes::Spot;
@@ -112,15 +113,31 @@ impl Restoring {
     /// The tree after `zxid`. Built-in nodes that did not come are added as a fresh tree has them, like the reference
     /// does for streams of old servers. Digests are not compared yet: see [`Tree::is_converging`]. Panics without a
     /// root.
-    pub fn finish(mut self, zxid: Zxid) -> Tree {
+    pub fn finish(self, zxid: Zxid) -> Tree {
+        let mut tree = self.finish_nodes(zxid);
+        tree.recount_quotas();
+        tree.converging = true;
+        tree
+    }
+
+    /// The same for a part of a tree, in which transactions are to have the effects that they have in the whole, on
+    /// the nodes that are here. `digest` is that of the whole and stays so: it only ever changes by differences.
+    ///
+    /// Whatever a transaction changes must be here, with the ancestors of that, and all that is below `/zookeeper`.
+    /// Numbers of children and quota counts are those of the part.
+    pub fn finish_part(self, zxid: Zxid, digest: u64) -> Tree {
+        let mut tree = self.finish_nodes(zxid);
+        tree.digest = digest;
+        tree
+    }
+
+    fn finish_nodes(mut self, zxid: Zxid) -> Tree {
         assert!(self.has_root(), "a tree has a root");
         for id in self.held {
             self.tree.acls.release(id);
         }
         self.tree.add_built_in();
-        self.tree.recount_quotas();
         self.tree.last_zxid = zxid;
-        self.tree.converging = true;
         self.tree
     }
 }

@@ -13,8 +13,9 @@ const READ: usize = 1 << 20;
 impl Member {
     /// Brings the tree to `upto`, which is committed.
     pub(super) fn apply(&mut self, upto: Zxid, out: &mut impl Outbox) -> Result<(), Fatal> {
-        let Member { service, ledger, volume, cursor, now, .. } = self;
+        let Member { service, ledger, volume, cursor, now, making, .. } = self;
         let mut committed = |zxid, payload: &[u8]| {
+            making.due.applied();
             let applied = service.committed(*now, zxid, payload, out);
             applied.map_err(|source| Fatal::Apply { zxid, source })
         };

@@ -18,6 +18,9 @@ use crate::zab::event::Link;
 /// Longest first packet of a stranger, in bytes of data.
 const STRANGER_LIMIT: usize = 1024;
 
+/// Snapshots that are sent at the same time; further learners wait for their turn.
+const MAX_SNAPSHOTS: usize = 2;
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -166,6 +169,24 @@ impl Links {
         self.map.values().map(|connection| connection.syncs.len()).sum()
     }
 
+    /// Transactions above this will still be read from the log, for one learner or another.
+    pub fn reads_from(&self) -> Option<Zxid> {
+        self.map.values().filter_map(|connection| connection.queue.reads_from()).min()
+    }
+
+    /// Connections that wait for the snapshot of this state, or of any.
+    pub fn waiting_for_body(&self, upto: Option<Zxid>) -> Vec<Link> {
+        let waits = |connection: &Connection| {
+            connection.queue.waits_for_body().is_some_and(|waits| upto.is_none_or(|upto| upto == waits))
+        };
+        self.map.iter().filter(|(_, connection)| waits(connection)).map(|(link, _)| *link).collect()
+    }
+
+    /// Learners that are being sent a snapshot: who, how many bytes, and of how many.
+    pub fn snapshots(&self) -> impl Iterator<Item = (Option<Sid>, u64, u64)> + '_ {
+        self.map.values().filter_map(|it| it.queue.sends_body().map(|(sent, of)| (it.learner, sent, of)))
+    }
+
     /// Queues packets.
     pub fn packets(&mut self, link: Link, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = self.map.get_mut(&link) {
@@ -232,6 +253,11 @@ impl Links {
         log: &Log,
         volume: &dyn Volume,
     ) -> Result<Option<Chunk>, LogError> {
+        let under_way = |it: &Connection| it.queue.sends_body().is_some_and(|(sent, _)| sent > 0);
+        let waits = self.get(link).is_some_and(|it| it.queue.sends_body().is_some_and(|(sent, _)| sent == 0));
+        if waits && self.map.values().filter(|it| under_way(it)).count() >= MAX_SNAPSHOTS {
+            return Ok(None);
+        }
         match self.map.get_mut(&link) {
             Some(connection) => connection.queue.next_chunk(log, volume),
             None => Ok(None),

@@ -12,24 +12,28 @@
 //! | `perform` | what the protocol core wishes, done in order |
 //! | `packets` | what other members send |
 //! | `apply` | from the log to the tree |
-//! | `snapshot` | SNAP, both ways; what waits for the log to be at rest |
-//! | `policy` | when a snapshot is due |
+//! | `making`, `policy` | snapshots of the own state, and when old ones are given up |
+//! | `sending` | SNAP to learners |
+//! | `receiving` | SNAP from the leader; what waits for the log to be at rest |
+//! | `work` | what others do for it, off the loop |
 //! | `links`, `queue` | one FIFO queue per connection |
 //! | `ledger` | the log as the service sees it |
 //! | `ending` | what is over: connections, and all of it |
 //!
 //! What it must never do: apply what is not committed, acknowledge what is not durable (the proofs are typed), or wait.
-//! In this form epochs, cuts and snapshots are written on the caller's thread.
+//! In this form epochs and cuts are written on the caller's thread.
 
 mod apply;
 mod ending;
 mod ledger;
 mod links;
+mod making;
 mod packets;
 mod perform;
 pub mod policy;
 mod queue;
-mod snapshot;
+mod receiving;
+mod sending;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -51,9 +55,13 @@ use crate::zab::event::{Birth, Event, Link};
 use crate::zab::{self, Zab};
 use ledger::Ledger;
 use links::Links;
-use snapshot::Job;
+use making::Making;
+use policy::{Due, SnapshotPolicy};
+use receiving::Job;
 
-pub use status::{Counts, Status};
+pub use making::MakingStatus;
+pub use status::{Counts, Status, Transfers};
+pub use work::{Doing, Work, WorkDone, image};
 
 /// Transactions that wait to be applied above which no more requests are read, in bytes.
 const BACKLOG: usize = 8 << 20;
@@ -109,6 +117,8 @@ pub struct Parts {
     pub volume: Box<dyn Volume>,
     /// Keys the hashes of trees that are made anew.
     pub tree_seed: u64,
+    /// When snapshots are made, and how many are kept.
+    pub snapshots: SnapshotPolicy,
 }
 
 /// What a member of an ensemble is made of besides.
@@ -145,6 +155,9 @@ pub struct Member {
     /// Behind the last transaction in the tree.
     cursor: Cursor,
     ensemble: Option<Box<Ensemble>>,
+    making: Making,
+    /// Snapshots that were begun to be received.
+    receptions: u64,
     now: Now,
     done: Vec<WriteDone>,
     /// Durable and not yet told to whoever drives this.
@@ -206,7 +219,7 @@ impl Ensemble {
 impl Member {
     /// A node that stands alone.
     pub fn alone(parts: Parts, now: Now) -> Member {
-        let Parts { service, log, volume, tree_seed } = parts;
+        let Parts { service, log, volume, tree_seed, snapshots } = parts;
         let cursor = log.cursor(service.tree().last_zxid().max(log.durable().get()));
         Member {
             service,
@@ -215,6 +228,8 @@ impl Member {
             tree_seed,
             cursor,
             ensemble: None,
+            making: Making::new(Due::new(snapshots, tree_seed, now.mono_ms)),
+            receptions: 0,
             now,
             done: Vec::new(),
             newly_durable: None,
@@ -343,6 +358,18 @@ impl Member {
         }
     }
 
+    /// Takes in what came of work that was taken.
+    pub fn work_done(&mut self, done: WorkDone, out: &mut impl Outbox) {
+        match done {
+            WorkDone::SnapshotMade(result) => self.snapshot_made(result, out),
+            WorkDone::ImageMade { link, result } => self.image_made(link, result, out),
+            WorkDone::Stored { reception, result } => self.stored(reception, result, out),
+            WorkDone::Loaded { reception, result } => self.loaded(reception, *result, out),
+            WorkDone::Progress { what: Doing::Making, done, of } => self.making_goes_on(done, of),
+            WorkDone::Progress { what: Doing::Loading, .. } => self.loading_goes_on(),
+        }
+    }
+
     /// Whether more should be received from a quorum connection.
     pub fn reads(&self, link: Link) -> bool {
         let Some(ensemble) = self.ensemble.as_ref().filter(|e| e.up == Some(link)) else { return true };
@@ -387,6 +414,7 @@ impl Member {
             }
         }
         self.try_job(out);
+        self.look_after_snapshots(out);
         while let Some(link) = self.ensemble.as_mut().and_then(|e| e.flowing.pop()) {
             self.drive(Event::Flowing(link), None, out);
         }

@@ -7,7 +7,6 @@ use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::txn::{self, TxnError};
 
 use super::links::Synchronisation;
-use super::snapshot::Job;
 use super::{Event, Link, Member};
 use crate::client::{CannotPropose, Forwarded, LeaderFault, Outbox};
 use crate::wire::quorum::payload::{
@@ -69,7 +68,12 @@ impl Member {
         };
         ensemble.links.accepted(link);
         let Some(mut decoder) = self.lend_decoder(link) else { return };
-        decoder.push(bytes);
+        // A snapshot need not be gathered first.
+        let taken = match decoder.raw().is_empty() && self.receives(link) {
+            true => self.take_in(link, bytes, out),
+            false => 0,
+        };
+        decoder.push(&bytes[taken..]);
         self.read(link, &mut decoder, out);
         self.return_decoder(link, decoder);
     }
@@ -102,10 +106,7 @@ impl Member {
                 return;
             }
             if self.job_of(link) {
-                match self.feed_snapshot(link, decoder, out) {
-                    true => continue,
-                    false => return,
-                }
+                return self.feed_snapshot(link, decoder, out);
             }
             let done = match decoder.next_packet() {
                 Ok(None) => return,
@@ -260,12 +261,6 @@ impl Member {
         ensemble.serving
             && ensemble.zab.leads().is_some()
             && ensemble.links.get(link).is_some_and(|c| c.learner.is_some())
-    }
-
-    /// Whether a snapshot is being taken from this connection.
-    pub(super) fn receives(&self, link: Link) -> bool {
-        let job = self.ensemble.as_ref().and_then(|e| e.job.as_ref());
-        matches!(job, Some(Job::Receive { link: from, .. }) if *from == link)
     }
 }
 

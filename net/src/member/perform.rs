@@ -10,7 +10,7 @@ use ringkeeper_engine::mutant::{Mutant, planted};
 
 use super::links::Synchronisation;
 use super::queue::{Each, zxids};
-use super::snapshot::Job;
+use super::receiving::Job;
 use super::{Fatal, Member, Request};
 use crate::client::Outbox;
 use crate::wire::quorum::payload::{put_ack_epoch, put_touched};
@@ -137,8 +137,8 @@ impl Member {
                 self.begin_job(job)?;
             }
             Action::AbandonSnapshot => {
-                ensemble.job = ensemble.job.take().filter(|job| matches!(job, Job::Truncate(_)));
                 ensemble.events.push_back(Event::SnapshotAbandoned);
+                self.abandon_reception();
             }
             Action::Commit(upto) => ensemble.committed = upto,
             Action::Lead(epoch) => {

@@ -2,19 +2,21 @@
 //! comes.
 //!
 //! A leader encodes what it proposes in a turn once; the queues of all followers that keep up hold references to the
-//! same bytes. A follower that does not keep up gets ranges instead: a cursor over the log, encoded only when its
+//! same bytes. A snapshot is a file, of which pieces are named when their turn comes. A follower that does not keep up gets ranges instead: a cursor over the log, encoded only when its
 //! connection takes more, from memory or, for what is older, from the segments. So a slow or stopped follower costs
 //! a few words, never holds a buffer of the log, and never slows the quorum. What is queued keeps its order; the only
 //! liberty taken is that proposals may overtake the commits of earlier ones, which no receiver can tell from luck.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::Volume;
 use ringkeeper_engine::log::{Cursor, Log, LogError, Next};
+use ringkeeper_engine::snapshot;
 
-use crate::peer::Chunk;
+use crate::peer::{Chunk, FileChunk};
 use crate::wire::quorum::{kind, put_packet};
 
 /// Bytes of encoded packets above which a range is encoded later.
@@ -46,11 +48,66 @@ struct Range {
     upto: Zxid,
 }
 
+/// The bytes behind SNAP.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// A snapshot file's.
+    File {
+        /// Where it is.
+        path: Arc<Path>,
+        /// Bytes of its body.
+        len: u64,
+        /// crc32c of each piece.
+        crcs: Arc<[u32]>,
+    },
+    /// An image in memory.
+    Image(Arc<[Arc<Vec<u8>>]>),
+}
+
+impl Body {
+    /// Bytes of it.
+    pub fn len(&self) -> u64 {
+        match self {
+            Body::File { len, .. } => *len,
+            Body::Image(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
+        }
+    }
+
+    /// Piece `index`, if there is one.
+    fn piece(&self, index: usize) -> Option<Chunk> {
+        match self {
+            Body::File { path, len, crcs } => {
+                let at = (index * snapshot::PIECE) as u64;
+                Some(Chunk::File(FileChunk {
+                    path: Arc::clone(path),
+                    offset: snapshot::BODY_AT + at,
+                    len: (len.checked_sub(at)?).min(snapshot::PIECE as u64) as usize,
+                    crc: *crcs.get(index)?,
+                }))
+            }
+            Body::Image(pieces) => Some(Chunk::Shared(Arc::clone(pieces.get(index)?))),
+        }
+    }
+}
+
+/// A snapshot in the queue.
+#[derive(Debug)]
+struct Snapshot {
+    /// Of which state.
+    upto: Zxid,
+    /// What is to be sent, once it is there.
+    body: Option<Body>,
+    /// Pieces that were taken, and their bytes.
+    taken: usize,
+    sent: u64,
+}
+
 #[derive(Debug)]
 enum Item {
     Packets(Vec<u8>),
     Shared(Arc<Vec<u8>>),
     Range(Range),
+    Snapshot(Snapshot),
 }
 
 /// What waits to be sent over one connection.
@@ -69,7 +126,50 @@ impl Queue {
 
     /// Whether a range should be encoded now, to share it, rather than later.
     pub fn keeps_up(&self) -> bool {
-        self.bytes < LIVE && !self.items.iter().any(|item| matches!(item, Item::Range(_)))
+        self.bytes < LIVE && !self.items.iter().any(|item| matches!(item, Item::Range(_) | Item::Snapshot(_)))
+    }
+
+    /// Transactions above this will still be read from the log.
+    pub fn reads_from(&self) -> Option<Zxid> {
+        let from = |item: &Item| match item {
+            Item::Range(range) if range.each != Each::Commit => Some(range.after),
+            Item::Snapshot(snapshot) => Some(snapshot.upto),
+            _ => None,
+        };
+        self.items.iter().filter_map(from).min()
+    }
+
+    /// Queues the state at `upto`, which is given later.
+    pub fn body(&mut self, upto: Zxid) {
+        self.items.push_back(Item::Snapshot(Snapshot { upto, body: None, taken: 0, sent: 0 }));
+    }
+
+    /// Here it is.
+    pub fn fill_body(&mut self, upto: Zxid, body: &Body) {
+        for item in &mut self.items {
+            match item {
+                Item::Snapshot(snapshot) if snapshot.upto == upto && snapshot.body.is_none() => {
+                    snapshot.body = Some(body.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The state that must be given before anything behind it can be sent.
+    pub fn waits_for_body(&self) -> Option<Zxid> {
+        self.items.iter().find_map(|item| match item {
+            Item::Snapshot(Snapshot { upto, body: None, .. }) => Some(*upto),
+            _ => None,
+        })
+    }
+
+    /// The snapshot that is next: how many of its bytes were taken, and of how many.
+    pub fn sends_body(&self) -> Option<(u64, u64)> {
+        match self.items.front() {
+            Some(Item::Snapshot(Snapshot { body: Some(body), sent, .. })) => Some((*sent, body.len())),
+            _ => None,
+        }
     }
 
     /// Queues what `write` appends.
@@ -126,6 +226,23 @@ impl Queue {
                 Some(Item::Shared(packets)) => {
                     self.bytes -= packets.len();
                     return Ok(Some(Chunk::Shared(packets)));
+                }
+                Some(Item::Snapshot(mut snapshot)) => {
+                    let piece = snapshot.body.as_ref().map(|body| body.piece(snapshot.taken));
+                    match piece {
+                        // All of it was taken.
+                        Some(None) => continue,
+                        Some(Some(chunk)) => {
+                            snapshot.taken += 1;
+                            snapshot.sent += chunk.len() as u64;
+                            self.items.push_front(Item::Snapshot(snapshot));
+                            return Ok(Some(chunk));
+                        }
+                        None => {
+                            self.items.push_front(Item::Snapshot(snapshot));
+                            return Ok(None);
+                        }
+                    }
                 }
                 Some(Item::Range(mut range)) => {
                     let mut packets = Vec::with_capacity(PIECE + PIECE / 4);

@@ -3,7 +3,8 @@
 use ringkeeper_engine::id::{Epoch, Sid};
 
 use super::links::Synchronisation;
-use super::{Ensemble, Member};
+use super::receiving::Job;
+use super::{Ensemble, MakingStatus, Member};
 use crate::wire::election::State;
 use crate::zab::history::History;
 use crate::zab::marks::Marks;
@@ -84,6 +85,15 @@ impl Ensemble {
     }
 }
 
+/// Snapshots that are on their way between members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// To learners: who, bytes sent, of how many.
+    pub sending: Vec<(Sid, u64, u64)>,
+    /// From the leader: bytes received; `None` if none is.
+    pub receiving: Option<u64>,
+}
+
 /// A member at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -103,6 +113,8 @@ pub struct Status {
     pub learners: Vec<LearnerView>,
     /// How learners were synchronised, and what became of the own log.
     pub counts: Counts,
+    /// Snapshots under way.
+    pub transfers: Transfers,
     /// Syncs of learners' clients that wait for a commit.
     pub pending_syncs: u64,
     /// Bytes of the last, the smallest and the largest proposal of this server; `None` before the first.
@@ -120,6 +132,11 @@ impl Member {
         Some(self.ensemble.as_ref()?.zab.marks())
     }
 
+    /// The making of snapshots.
+    pub fn making(&self) -> MakingStatus {
+        self.making.status
+    }
+
     /// What there is to show; `None` for a node that stands alone.
     pub fn status(&self) -> Option<Status> {
         let ensemble = self.ensemble.as_ref()?;
@@ -133,6 +150,14 @@ impl Member {
             epoch: zab.epoch(),
             learners: zab.learners(),
             counts: ensemble.counts,
+            transfers: Transfers {
+                sending: ensemble
+                    .links
+                    .snapshots()
+                    .filter_map(|(sid, sent, of)| sid.map(|sid| (sid, sent, of)))
+                    .collect(),
+                receiving: ensemble.job.as_ref().and_then(Job::received),
+            },
             pending_syncs: ensemble.links.pending_syncs() as u64,
             proposal_sizes: self.ledger.proposal_sizes,
         })

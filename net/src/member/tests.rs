@@ -51,7 +51,7 @@ impl Driver {
         let birth = ensemble::birth(&store, 1);
         let options = Options { server_id: 2, ..Options::default() };
         let service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
-        let parts = Parts { service, log: store.log, volume: Box::new(disk.clone()), tree_seed: 1 };
+        let parts = Parts { service, log: store.log, volume: Box::new(disk.clone()), tree_seed: 1, snapshots: SnapshotPolicy::default() };
         let zab = zab::Config {
             me: Sid(2),
             members: Membership::majority([Sid(1), Sid(2), Sid(3)], []).unwrap(),
@@ -86,6 +86,11 @@ impl Driver {
         self.member.begin(now);
         self.member.settle(&mut self.disk, &mut Nobody).unwrap();
         self.member.seal(&mut self.disk, &mut Nobody).unwrap();
+        while let Some(work) = self.member.take_work() {
+            if let Some(done) = work.perform(&self.disk) {
+                self.member.work_done(done, &mut Nobody);
+            }
+        }
         self.member.take_requests(&mut self.requests);
     }
 
@@ -118,7 +123,7 @@ impl Driver {
     fn said(&mut self) -> Vec<i32> {
         let mut decoder = Decoder::new(LIMIT);
         while let Some(chunk) = self.member.next_chunk(LINK) {
-            decoder.push(chunk.as_bytes());
+            decoder.push(&chunk.bytes(&self.disk).unwrap());
         }
         let mut kinds = Vec::new();
         while let Some(packet) = decoder.next_packet().unwrap() {

@@ -4,10 +4,11 @@
 //! files and of the connections to other members. It must never wait for anything but its own ring.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use ringkeeper_engine::id::{Sid, Zxid};
-use ringkeeper_engine::io::{Completion, Ring};
+use ringkeeper_engine::io::{Completion, Ring, SendFileError};
 use ringkeeper_engine::log::Space;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
@@ -81,6 +82,10 @@ impl<O: Outbox> PeerHandler for Handler<'_, O> {
 
     fn closed(&mut self, link: Link) {
         self.member.closed(link, self.out);
+    }
+
+    fn unreadable(&mut self, link: Link, path: &Path, error: &SendFileError) {
+        self.member.unreadable(link, path, error);
     }
 
     fn next_chunk(&mut self, link: Link) -> Option<Chunk> {
@@ -174,7 +179,7 @@ impl Replica {
     /// Takes in what disk, housekeeper and time have brought: applies what is committed and answers it. The ring's
     /// completions have been taken before.
     pub fn settle(&mut self, ring: &mut Ring, out: &mut impl Outbox) -> Result<(), Fatal> {
-        self.housekeeping();
+        self.housekeeping(out);
         self.member.settle(ring, out)?;
         if let Some(durable) = self.member.take_durable() {
             self.time_batches(durable.get());
@@ -204,6 +209,9 @@ impl Replica {
         self.awaits_segment = space != Space::Ok && !self.no_segments;
         self.housekeeper.set_hurry(!has_spare);
         let now_ms = self.now().mono_ms;
+        while let Some(work) = self.member.take_work() {
+            self.housekeeper.take(work);
+        }
         let log = self.member.log_mut();
         // What failed for want of space is first of all for removal, so that a retry has a chance.
         while let Some(name) = log.removal_wanted() {
@@ -259,7 +267,7 @@ impl Replica {
         }
     }
 
-    fn housekeeping(&mut self) {
+    fn housekeeping(&mut self, out: &mut impl Outbox) {
         while let Ok(report) = self.housekeeper.reports.try_recv() {
             match report {
                 Report::Prepared(name) => {
@@ -273,7 +281,7 @@ impl Replica {
                     self.ask_again_at = Some(self.now().mono_ms + SEGMENT_RETRY_MS);
                 }
                 Report::Kept(text) => tracing::error!("a file that is not needed stays: {text}"),
-                Report::Work(done) => tracing::debug!(?done, "nobody waits for this"),
+                Report::Work(done) => self.member.work_done(done, out),
             }
         }
     }

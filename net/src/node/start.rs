@@ -328,7 +328,8 @@ fn recover(
     service.metrics.record(Observed::DbInitTime, took);
     service.metrics.record(Observed::ReplayTime, took);
     service.metrics.record(Observed::ReplayedTxns, store.report.records);
-    let parts = Parts { service, log: store.log, volume: Box::new(volume), tree_seed };
+    let snapshots = config.snapshots;
+    let parts = Parts { service, log: store.log, volume: Box::new(volume), tree_seed, snapshots };
     let (member, peers) = match member {
         None => (Member::alone(parts, now), None),
         Some(ensemble) => {

@@ -12,22 +12,24 @@
 //! Where to read: `election` and `quorum` are the two kinds of connections, `dial` is an attempt to make one,
 //! `strangers` limits those who connect and do not say who they are.
 
+mod chunk;
 mod dial;
 mod election;
 mod port;
 mod quorum;
 mod resolve;
 mod sockets;
+mod sources;
 mod strangers;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 
 use ringkeeper_engine::id::Sid;
-use ringkeeper_engine::io::{Completion, Ring, SocketId, Waker};
+use ringkeeper_engine::io::{Completion, Ring, SendFileError, SocketId, Waker};
 
 use crate::wire::election::Notification;
 use crate::zab::event::Link;
@@ -36,6 +38,8 @@ use port::Port;
 use quorum::Quorum;
 use resolve::Resolver;
 use sockets::{Role, Sockets};
+
+pub use chunk::{Chunk, FileChunk};
 
 /// Milliseconds between two attempts to open the election port, as the reference has it.
 const ELECTION_BIND_MS: u64 = 1000;
@@ -96,25 +100,6 @@ pub enum PeerError {
     },
 }
 
-/// Bytes to send.
-#[derive(Debug)]
-pub enum Chunk {
-    /// For one connection.
-    Own(Vec<u8>),
-    /// For several.
-    Shared(Arc<Vec<u8>>),
-}
-
-impl Chunk {
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Chunk::Own(bytes) => bytes,
-            Chunk::Shared(bytes) => bytes,
-        }
-    }
-}
-
 /// Who is told. None of the calls comes from within a request to [`Peers`].
 pub trait PeerHandler {
     /// A member says how it votes.
@@ -128,8 +113,11 @@ pub trait PeerHandler {
     fn received(&mut self, link: Link, bytes: &[u8]);
     /// A connection is gone that was connected or from which bytes came, unless [`Peers::close`] closed it.
     fn closed(&mut self, link: Link);
-    /// More to send, never empty; `None`: nothing now. Asked in every [`Peers::turn`] while less than 512 KiB of
-    /// the connection are unsent.
+    /// A file of which a chunk was to be sent cannot be opened or read, or is damaged. Nothing of that chunk was sent;
+    /// the connection is closed, which [`PeerHandler::closed`] says next.
+    fn unreadable(&mut self, link: Link, path: &Path, error: &SendFileError);
+    /// More to send; `None`: nothing now. Asked in every [`Peers::turn`] while less than 512 KiB of the connection's
+    /// bytes in memory are unsent and less than two of its chunks of files, so that one is read while one leaves.
     fn next_chunk(&mut self, link: Link) -> Option<Chunk>;
     /// Whether to receive from the connection; asked in every turn.
     fn reads(&self, link: Link) -> bool;
@@ -205,12 +193,13 @@ impl Peers {
         self.open_ports(ring, now_ms)
     }
 
-    /// Closes both ports; what is connected stays until [`Peers`] and ring are dropped.
+    /// Closes both ports and the files that are sent; what is connected stays until [`Peers`] and ring are dropped.
     pub fn end(&mut self, ring: &mut Ring) {
         for port in [&mut self.election_port, &mut self.quorum_port] {
             port.want(false);
             port.close(ring);
         }
+        self.quorum.close_sources(ring);
     }
 
     /// Tells a member how we vote, over the connection with it or one that is made for this. It takes the place of
@@ -299,6 +288,11 @@ impl Peers {
                     _ => {}
                 }
             }
+            Completion::SentFile { socket, ref result, .. } => match sockets.role(socket) {
+                Some(Role::Link(link)) => quorum.sent_file(link, result, sockets, handler),
+                Some(_) => {}
+                None => return false,
+            },
             Completion::Connected { socket, .. } => match sockets.role(socket) {
                 Some(Role::DialMember(to)) => election.connected(to, socket, sockets, now_ms),
                 Some(Role::DialLeader) => quorum.connected(socket, sockets, handler),

@@ -3,22 +3,27 @@
 //! What the bytes mean is the member's business. It is asked for more to send when little of a connection is
 //! unsent, and whether it wants to receive; who an accepted connection belongs to is what it finds out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use ringkeeper_engine::id::Sid;
-use ringkeeper_engine::io::{Ring, SocketId};
+use ringkeeper_engine::io::{FilePiece, Ring, SendFileError, SocketId};
 
 use super::dial::{Dial, Target};
 use super::resolve::Resolver;
 use super::sockets::{Role, Sockets};
+use super::sources::Sources;
 use super::strangers::Strangers;
-use super::{Chunk, PeerHandler, PeerOptions};
+use super::{Chunk, FileChunk, PeerHandler, PeerOptions};
 use crate::zab::event::Link;
 
-/// While this many bytes of a connection are in the ring, no more are asked for.
+/// While this many bytes in memory of a connection are in the ring, no more are asked for.
 const ENOUGH_UNSENT: usize = 512 << 10;
+/// The same for chunks of files: one is read while one leaves.
+const ENOUGH_PIECES: usize = 2;
 
 /// All that concerns quorum connections.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Quorum {
     /// The attempt to reach the leader.
     dial: Option<(Sid, Dial)>,
     strangers: Strangers,
+    /// The files that are sent.
+    sources: Sources,
 }
 
 #[derive(Debug)]
@@ -38,8 +45,10 @@ struct Wire {
     socket: SocketId,
     /// The member has heard of it.
     announced: bool,
-    /// Bytes that the ring holds.
+    /// Bytes in memory that the ring holds.
     unsent: usize,
+    /// The files of the chunks that the ring has to send, in order.
+    pieces: VecDeque<Arc<Path>>,
     receiving: bool,
 }
 
@@ -54,6 +63,7 @@ impl Quorum {
             last_link: 0,
             dial: None,
             strangers: Strangers::default(),
+            sources: Sources::default(),
         }
     }
 
@@ -79,7 +89,8 @@ impl Quorum {
         let link = Link(self.last_link);
         sockets.insert(socket, Role::Link(link));
         sockets.receive(socket, true);
-        self.wires.insert(link, Wire { socket, announced, unsent: 0, receiving: true });
+        self.wires
+            .insert(link, Wire { socket, announced, unsent: 0, pieces: VecDeque::new(), receiving: true });
         link
     }
 
@@ -132,6 +143,36 @@ impl Quorum {
         }
     }
 
+    /// A chunk of a file has left the ring, or could not be sent.
+    pub fn sent_file(
+        &mut self,
+        link: Link,
+        result: &Result<(), SendFileError>,
+        sockets: &mut Sockets,
+        handler: &mut impl PeerHandler,
+    ) {
+        let path = self.wires.get_mut(&link).and_then(|wire| wire.pieces.pop_front());
+        match (result, path) {
+            (Ok(()), _) => {}
+            (Err(SendFileError::Send(_)), _) | (Err(_), None) => self.gone(link, sockets, handler),
+            (Err(error), Some(path)) => self.unreadable(link, &path, error, sockets, handler),
+        }
+    }
+
+    /// A file cannot be sent: the connection has lost what was to follow.
+    fn unreadable(
+        &mut self,
+        link: Link,
+        path: &Path,
+        error: &SendFileError,
+        sockets: &mut Sockets,
+        handler: &mut impl PeerHandler,
+    ) {
+        self.sources.spoil(path);
+        handler.unreadable(link, path, error);
+        self.gone(link, sockets, handler);
+    }
+
     /// The other side has ended the connection, or it broke.
     pub fn gone(&mut self, link: Link, sockets: &mut Sockets, handler: &mut impl PeerHandler) {
         let announced = self.wires.get(&link).is_some_and(|wire| wire.announced);
@@ -167,6 +208,7 @@ impl Quorum {
             handler.connect_failed(leader);
         }
         self.limit_strangers(sockets, now_ms, handler);
+        let mut unreadable = Vec::new();
         for (&link, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.announced) {
             let wanted = handler.reads(link);
             if wire.receiving != wanted {
@@ -174,16 +216,50 @@ impl Quorum {
                 sockets.receive(wire.socket, wanted);
             }
             while wire.unsent < ENOUGH_UNSENT
+                && wire.pieces.len() < ENOUGH_PIECES
                 && let Some(chunk) = handler.next_chunk(link)
             {
-                let len = chunk.as_bytes().len();
-                wire.unsent += len;
+                let len = chunk.len();
                 match chunk {
-                    Chunk::Own(bytes) => ring.send(wire.socket, bytes, len as u64),
-                    Chunk::Shared(bytes) => ring.send_shared(wire.socket, bytes, len as u64),
+                    Chunk::Own(bytes) => {
+                        wire.unsent += len;
+                        ring.send(wire.socket, bytes, len as u64);
+                    }
+                    Chunk::Shared(bytes) => {
+                        wire.unsent += len;
+                        ring.send_shared(wire.socket, bytes, len as u64);
+                    }
+                    Chunk::File(FileChunk { path, offset, len, crc }) => {
+                        match self.sources.get(&path, ring, now_ms) {
+                            Ok(source) => {
+                                ring.send_file(wire.socket, FilePiece { source, offset, len, crc }, 0);
+                                wire.pieces.push_back(path);
+                            }
+                            Err(source) => {
+                                unreadable.push((link, path, SendFileError::Read { offset, source }));
+                                break;
+                            }
+                        }
+                    }
                 }
             }
         }
+        for (link, path, error) in unreadable {
+            self.unreadable(link, &path, &error, sockets, handler);
+        }
+        let wires = &self.wires;
+        let in_use = |path: &Path| wires.values().flat_map(|wire| &wire.pieces).any(|used| **used == *path);
+        self.sources.turn(ring, now_ms, in_use);
+    }
+
+    /// Closes the files that are sent.
+    pub fn close_sources(&mut self, ring: &mut Ring) {
+        self.sources.close(ring);
+    }
+
+    #[cfg(test)]
+    pub fn open_sources(&self) -> usize {
+        self.sources.len()
     }
 
     fn limit_strangers(&mut self, sockets: &mut Sockets, now_ms: u64, handler: &mut impl PeerHandler) {
@@ -205,7 +281,7 @@ impl Quorum {
     /// When [`Quorum::turn`] has something to do, if nothing happens.
     pub fn next_deadline(&self, now_ms: u64) -> Option<u64> {
         let dial = self.dial.as_ref().map(|(_, dial)| dial.next_deadline(now_ms));
-        dial.into_iter().chain(self.strangers.next_deadline()).min()
+        dial.into_iter().chain(self.strangers.next_deadline()).chain(self.sources.next_deadline()).min()
     }
 
     /// Connections, those of strangers included.

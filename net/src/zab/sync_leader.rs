@@ -26,7 +26,7 @@ pub struct Facts<'a> {
     pub initial: Zxid,
     /// The last transaction that is known to be committed.
     pub committed: Zxid,
-    /// What a snapshot made now would hold: the tree as it is, at most the end of what is sent as committed.
+    /// What a snapshot would hold that is sent now: at most the end of what is sent as committed.
     pub sendable: Zxid,
     /// Transactions above this are in memory.
     pub window: Zxid,
@@ -43,7 +43,7 @@ pub enum Head {
     Diff(Zxid),
     /// Cut everything above.
     Trunc(Zxid),
-    /// A snapshot of the tree as it is, under its own zxid.
+    /// A snapshot of what was committed at some time, under its own zxid.
     Snap(Zxid),
     /// The initial history merged into one temporary snapshot, under the first zxid of the epoch.
     Merged(Zxid),
@@ -138,7 +138,9 @@ fn plan(facts: &Facts<'_>, head: Head, after: Zxid, end: Zxid, has: Zxid) -> Pla
 }
 
 fn snapshot(facts: &Facts<'_>, end: Zxid) -> Plan {
-    if !facts.ours && facts.peer_last > facts.sendable {
+    // An Apache learner keeps its log beside the snapshot, and stores its own once NEWLEADER comes: at the end of what
+    // was sent before. What it logged beyond that would be replayed over it one day.
+    if !facts.ours && facts.peer_last > end {
         return plan(facts, Head::Merged(Zxid::new(facts.epoch, 0)), facts.initial, end, end);
     }
     plan(facts, Head::Snap(facts.sendable), facts.sendable, end, end)
@@ -270,6 +272,17 @@ mod tests {
         assert_eq!(choose(&facts), Choice::Go(diff));
         facts.peer_last = z(2, 1);
         assert_eq!(head(&facts).0, Head::Snap(z(2, 2)));
+    }
+
+    #[test]
+    fn an_old_snapshot_does_for_apache_learners_unless_their_log_goes_beyond_what_follows_it() {
+        let history = history();
+        let mut facts = facts(&history, z(1, 77), false);
+        facts.sendable = z(1, 5);
+        let want = plan(&facts, Head::Snap(z(1, 5)), z(1, 5), z(2, 6), z(2, 6));
+        assert_eq!(choose(&facts), Choice::Go(want));
+        facts.peer_last = z(2, 7);
+        assert_eq!(head(&facts), (Head::Merged(z(4, 0)), z(2, 6)));
     }
 
     #[test]

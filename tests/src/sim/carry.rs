@@ -47,21 +47,31 @@ impl World {
             }
             let link = it.peek(side).link;
             let to = side.other();
-            let mut spoken = Vec::new();
+            let (mut spoken, mut broken) = (Vec::new(), false);
             while it.end(to).coming.len() < UNSENT
                 && let Some(chunk) =
                     self.machines[index].process.as_mut().expect("alive").member.next_chunk(link)
             {
-                let bytes = chunk.as_bytes();
                 let machine = &self.machines[index];
+                let Ok(bytes) = chunk.bytes(&machine.disk) else {
+                    broken = true;
+                    break;
+                };
                 let speaker = (machine.sid, &machine.process.as_ref().expect("alive").member);
-                self.judge.overhears(&mut it.tap, side, bytes, speaker, &mut spoken);
+                self.judge.overhears(&mut it.tap, side, &bytes, speaker, &mut spoken);
                 if it.end(to).open {
-                    it.end(to).coming.extend(bytes);
+                    it.end(to).coming.extend(&*bytes);
                 }
             }
             self.plan_pipe(conn, to);
             self.hear(conn, side, &spoken);
+            if broken {
+                // What should have followed cannot be read: the connection is of no use any more.
+                self.close(index, link);
+                let Process { member, outputs, .. } = self.machines[index].process.as_mut().expect("alive");
+                member.closed(link, outputs);
+                self.wake(index);
+            }
         }
     }
 

@@ -21,6 +21,10 @@ pub struct Coverage {
     pub moved: u64,
     /// Servers that lost their epochs and nothing else.
     pub forgetful: u64,
+    /// Snapshots that servers made of their own state.
+    pub snapshots: u64,
+    /// Starts from a snapshot that was made here, with log behind it.
+    pub restarts: u64,
 }
 
 impl AddAssign for Coverage {
@@ -33,6 +37,8 @@ impl AddAssign for Coverage {
         self.interrupted += other.interrupted;
         self.moved += other.moved;
         self.forgetful += other.forgetful;
+        self.snapshots += other.snapshots;
+        self.restarts += other.restarts;
     }
 }
 
@@ -48,6 +54,8 @@ impl Coverage {
             ("SNAP", snap),
             ("a wiped member", self.wiped),
             ("a member that lost its epochs", self.forgetful),
+            ("a snapshot of the own state", self.snapshots),
+            ("a start from one", self.restarts),
             ("a crash within a synchronisation", self.interrupted),
             ("a session that moved", self.moved),
         ];

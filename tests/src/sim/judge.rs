@@ -68,6 +68,8 @@ pub struct Judge {
     synced: BTreeMap<Epoch, Vec<Sid>>,
     /// What the snapshots hold that were sent, by their last transaction.
     contents: BTreeMap<Zxid, Vec<(Zxid, Zxid)>>,
+    /// Snapshots that servers made of their own state: the first one of each state, and whose it was.
+    made: BTreeMap<Zxid, (Sid, Vec<u8>)>,
     /// The last acknowledged write of each epoch.
     acknowledged: BTreeMap<Epoch, Zxid>,
 }
@@ -81,6 +83,7 @@ impl Judge {
             holders: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             synced: BTreeMap::new(),
+            made: BTreeMap::new(),
             contents: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
         }
@@ -323,6 +326,12 @@ impl Judge {
         );
         let last = self.acknowledged.entry(zxid.epoch()).or_default();
         *last = zxid.max(*last);
+    }
+
+    /// A server has made a snapshot.
+    pub fn snapshot_made(&mut self, sid: Sid, zxid: Zxid, body: Vec<u8>) {
+        let (first, known) = self.made.entry(zxid).or_insert_with(|| (sid, body.clone()));
+        assert!(*known == body, "servers {first} and {sid} make different snapshots of {zxid}");
     }
 
     /// The last write that was acknowledged, in epochs up to this one: what a sync begun now must bring, if it is

@@ -9,9 +9,10 @@ use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::Volume;
 use ringkeeper_engine::io::sim::{Completion, Crash, Pick, SimDisk};
 use ringkeeper_engine::log::Space;
+use ringkeeper_engine::snapshot::{Origin, Published};
 use ringkeeper_engine::store::{self, OnDamage};
 use ringkeeper_net::client::{ConnKey, FromFront, Now, Options, Outbox, Service};
-use ringkeeper_net::member::{Counts, EnsembleParts, Fatal, Member, Parts, Request, Status};
+use ringkeeper_net::member::{Counts, EnsembleParts, Fatal, Member, Parts, Request, Status, WorkDone};
 use ringkeeper_net::node::ensemble::{self, Trust};
 use ringkeeper_net::wire::election::Notification;
 use ringkeeper_net::zab::event::Link;
@@ -19,6 +20,7 @@ use ringkeeper_net::zab::event::Link;
 use super::client::Sent;
 use super::judge::{Seen, Witness};
 use super::plan::Plan;
+use super::work::{LANES, Lane};
 use super::{Event, MS, World};
 
 /// Milliseconds since 1970 at the beginning of every run.
@@ -65,6 +67,8 @@ pub struct Process {
     pub outputs: Outputs,
     /// Its quorum port is open.
     pub listening: bool,
+    /// What is done for it beside its loop.
+    pub lanes: [Lane; LANES],
     /// Writes of which the completion is planned.
     pub in_flight: BTreeSet<u64>,
     log_deadline: Option<u64>,
@@ -83,6 +87,7 @@ pub enum Input {
     Connected(Link),
     ConnectFailed,
     Client(ConnKey, Sent),
+    Done(WorkDone),
 }
 
 /// What a server sends to clients.
@@ -183,6 +188,8 @@ impl World {
         ensemble::settle_trust(&mut store, &disk, &trust).expect("the epochs can be written");
         machine.blank = false;
         self.judge.recovered(machine.sid, &machine.witness, &store);
+        let made = |p: &Published| matches!(p.origin(), Origin::Made { .. });
+        self.coverage.restarts += u64::from(store.log.newest_snapshot().is_some_and(made));
         let options = Options {
             server_id: machine.sid.0 as u8,
             tick_ms: plan.tick_ms as u32,
@@ -202,6 +209,7 @@ impl World {
             inbox: VecDeque::new(),
             outputs: Outputs::default(),
             listening: false,
+            lanes: Default::default(),
             in_flight: BTreeSet::new(),
             log_deadline: None,
             expiry_from: 0,
@@ -215,7 +223,7 @@ impl World {
                     mono_us: base_us,
                 };
                 let service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
-                let parts = Parts { service, log: store.log, volume: Box::new(disk), tree_seed };
+                let parts = Parts { service, log: store.log, volume: Box::new(disk), tree_seed, snapshots: plan.snapshots() };
                 let parts_of_ensemble = EnsembleParts {
                     zab: plan.zab(machine.sid),
                     birth,
@@ -278,6 +286,7 @@ impl World {
         self.observe(index);
         self.cover(index);
         self.talk(index);
+        self.take_work(index);
         self.plan_disk(index);
         self.deliver_outputs(index);
         let process = self.machines[index].process.as_ref().expect("alive");
@@ -295,6 +304,7 @@ impl World {
                 Input::Word(from, said) => member.notified(from, said, outputs),
                 Input::Connected(link) => member.connected(link, outputs),
                 Input::ConnectFailed => member.connect_failed(outputs),
+                Input::Done(done) => member.work_done(done, outputs),
                 Input::Client(..) if member.is_overloaded() => later.push_back(input),
                 Input::Client(conn, what) => {
                     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));

@@ -15,6 +15,7 @@
 //! | `client` | sessions that write, read, move and give up |
 //! | `judge` | what must be true whatever happens |
 //! | `history` | what was proposed and committed, and the state after each transaction |
+//! | `work` | file work beside a server's loop |
 //! | `tap` | reads along on quorum connections |
 //! | `faults` | what goes wrong, and when |
 //! | `coverage` | which ways of synchronisation were taken |
@@ -32,6 +33,7 @@ mod net;
 pub mod plan;
 pub mod run;
 mod tap;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +55,8 @@ enum Event {
     Turn(usize),
     /// A write of a server's disk completes.
     Disk { machine: usize, incarnation: u32, tag: u64 },
+    /// A step of a server's file work is done.
+    Work { machine: usize, incarnation: u32, lane: usize },
     /// Some bytes arrive at one end of a quorum connection.
     Pipe { conn: u64, to: net::Side },
     /// One end of a quorum connection notices that it is broken.
@@ -186,6 +190,7 @@ impl World {
         match event {
             Event::Turn(machine) => self.turn(machine),
             Event::Disk { machine, incarnation, tag } => self.disk_done(machine, incarnation, tag),
+            Event::Work { machine, incarnation, lane } => self.work(machine, incarnation, lane),
             Event::Pipe { conn, to } => self.pipe(conn, to),
             Event::Broken { conn, at } => self.broken(conn, at),
             Event::Word { from, to, number } => self.word(from, to, number),

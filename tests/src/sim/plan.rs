@@ -2,6 +2,7 @@
 
 use ringkeeper_engine::id::Sid;
 use ringkeeper_engine::log::LogOptions;
+use ringkeeper_net::member::policy::{PurgeEvery, SnapshotPolicy};
 use ringkeeper_net::zab::{self, quorum::Membership};
 
 use super::MS;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub window_bytes: usize,
     /// Bytes of a segment of the log.
     pub segment_bytes: u64,
+    /// A snapshot is made after about so many transactions.
+    pub snap_count: u64,
     /// Longest data of a node in bytes.
     pub value_bytes: usize,
     /// Microseconds without a fault at the start.
@@ -64,6 +67,7 @@ impl Plan {
             snapshot_size_factor: [0.33, 0.33, 0.000_025, 0.000_125, -1.0][rng.usize(0..5)],
             window_bytes: [0, 2 << 10, 32 << 10][rng.usize(0..3)],
             segment_bytes: [32 << 10, 128 << 10][rng.usize(0..2)],
+            snap_count: [20, 60, 300, 1 << 40][rng.usize(0..4)],
             value_bytes: [40, 300, 1500][rng.usize(0..3)],
             quiet_start: rng.u64(200..1500) * MS,
             faults_until: rng.u64(4000..9000) * MS,
@@ -108,6 +112,11 @@ impl Plan {
             finalize_ms: 100,
             force_snapshot: false,
         }
+    }
+
+    /// When snapshots are made.
+    pub fn snapshots(&self) -> SnapshotPolicy {
+        SnapshotPolicy { count: self.snap_count, bytes: 0, keep: 3, purge: PurgeEvery::Snapshot }
     }
 
     /// The settings of a log.

@@ -61,6 +61,7 @@ impl Ring {
             if with_itself { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) } else { Ok(()) }
         });
         if let Err(error) = connected {
+            self.forget_unsent(cqe.key);
             self.sockets.remove(cqe.key);
             return Some(Completion::ConnectFailed { socket, user, error });
         }

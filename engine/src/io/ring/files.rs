@@ -13,6 +13,7 @@ use std::sync::Arc;
 use io_uring::{opcode, squeue, types};
 
 use super::Ring;
+use super::piece_buffers::REGISTERED;
 use super::queue::{Cqe, Kind, Queue, user_data};
 use super::slots::{Key, Slots};
 use crate::io::aligned::{Home, Shelf};
@@ -20,8 +21,8 @@ use crate::io::{AlignedBuf, BLOCK, Disk, FileId, WriteDone, WriteOp};
 
 /// Entries of the table of registered files: log segments and the mark files of one node.
 const FILE_TABLE: u32 = 64;
-/// Entries of the table of registered buffers.
-const BUFFER_TABLE: u16 = 64;
+/// Entries of the table of registered buffers that are for writes; those for pieces of files follow.
+pub(super) const BUFFER_TABLE: u16 = 64;
 
 /// All that the ring keeps for its files.
 pub(super) struct Files {
@@ -63,7 +64,8 @@ impl Files {
     pub(super) fn new(queue: &Queue, registered_bytes: usize, file_table: bool) -> Files {
         let submitter = queue.ring().submitter();
         let file_table = file_table && submitter.register_files_sparse(FILE_TABLE).is_ok();
-        let table = registered_bytes > 0 && submitter.register_buffers_sparse(BUFFER_TABLE.into()).is_ok();
+        let entries = u32::from(BUFFER_TABLE) + REGISTERED as u32;
+        let table = registered_bytes > 0 && submitter.register_buffers_sparse(entries).is_ok();
         let buffers = WriteBuffers {
             table,
             registered: Vec::new(),
@@ -77,6 +79,11 @@ impl Files {
 
     pub(super) fn has_file_table(&self) -> bool {
         self.file_table
+    }
+
+    /// Whether there is a table of registered buffers.
+    pub(super) fn has_buffer_table(&self) -> bool {
+        self.buffers.table
     }
 
     /// Bytes of registered buffers, and whether there are unregistered ones.

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Write = 4,
     Wake = 5,
     Connect = 6,
+    /// Reads and sends of a piece of a file.
+    Piece = 7,
 }
 
 /// Marks the `user_data` of a cancellation; the rest of it names the target.
@@ -57,13 +59,14 @@ impl Cqe {
             4 => Kind::Write,
             5 => Kind::Wake,
             6 => Kind::Connect,
+            7 => Kind::Piece,
             _ => Kind::Ignored,
         };
         let key = Key { index: user_data as u32 & 0x0fff_ffff, generation: (user_data >> 32) as u32 };
         Cqe { cancellation: user_data & CANCELLATION != 0, kind, key, result, flags }
     }
 
-    /// Whether the operation goes on (multishot).
+    /// Whether another completion follows (multishot, or the notice of a SEND_ZC).
     #[inline]
     pub(super) fn more(&self) -> bool {
         io_uring::cqueue::more(self.flags)

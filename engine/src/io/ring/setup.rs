@@ -32,6 +32,8 @@ pub struct RingOptions {
     pub(crate) buffer_ring: bool,
     /// Tests walk the fallbacks: whether to try a table of registered files.
     pub(crate) file_table: bool,
+    /// Tests walk the fallbacks: whether to send pieces of files without copying them.
+    pub(crate) zero_copy: bool,
 }
 
 impl Default for RingOptions {
@@ -45,6 +47,7 @@ impl Default for RingOptions {
             first_mode: Mode::DeferTaskrun,
             buffer_ring: true,
             file_table: true,
+            zero_copy: true,
         }
     }
 }
@@ -72,6 +75,7 @@ pub struct Features {
     pub(super) file_table: bool,
     pub(super) registered_bytes: usize,
     pub(super) all_registered: bool,
+    pub(super) zero_copy: bool,
 }
 
 impl Features {
@@ -99,6 +103,12 @@ impl Features {
     pub fn all_registered(&self) -> bool {
         self.all_registered
     }
+
+    /// Whether pieces of files are sent without being copied (SEND_ZC) where the route allows it and memory for them
+    /// can be registered.
+    pub fn sends_zero_copy(&self) -> bool {
+        self.zero_copy
+    }
 }
 
 impl fmt::Display for Features {
@@ -116,7 +126,10 @@ impl fmt::Display for Features {
         }
         write!(f, ", registered files: {}", if self.file_table { "yes" } else { "no" })?;
         write!(f, ", write buffers registered {} KiB", self.registered_bytes >> 10)?;
-        if self.all_registered { Ok(()) } else { write!(f, " and others unregistered") }
+        if !self.all_registered {
+            write!(f, " and others unregistered")?;
+        }
+        write!(f, ", zero-copy sends: {}", if self.zero_copy { "yes" } else { "no" })
     }
 }
 

@@ -72,7 +72,7 @@ impl Socket {
 
     /// Whether what is sent now has to wait behind something.
     pub(super) fn is_busy(&self) -> bool {
-        self.sending.in_flight() || self.connecting.is_some()
+        self.sending.is_busy() || self.connecting.is_some()
     }
 }
 
@@ -122,24 +122,34 @@ impl Ring {
     /// Closes at once and drops what was not sent. [`Completion::Closed`] follows; nothing received or sent
     /// is reported any more, except sends that had failed before.
     pub fn close(&mut self, socket: SocketId) {
+        let Some(entry) = self.sockets.get(socket.0) else { return };
+        if !entry.closing && self.pieces.lends_to(socket.0) {
+            // Without this the kernel would go on sending for as long as the peer likes, from memory that is needed.
+            // It fails only if the peer is gone, and then there is nothing to be sent.
+            let _ = rustix::net::sockopt::set_socket_linger(&entry.stream, Some(Duration::ZERO));
+        }
+        self.end_socket(socket);
+    }
+
+    fn end_socket(&mut self, socket: SocketId) {
         let Some(entry) = self.sockets.get_mut(socket.0) else { return };
         if entry.closing {
             return;
         }
         entry.closing = true;
-        entry.sending.forget_queued();
-        let (stop_receive, stop_send) = (entry.receiving.stop(), entry.sending.in_flight());
+        let (stop_receive, stop_send) = (entry.receiving.stop(), entry.sending.operation(socket.0));
         let stop_connect = entry.connecting.is_some();
+        self.forget_unsent(socket.0);
         if stop_receive {
             self.queue.cancel(Kind::Receive, socket.0);
         }
-        if stop_send {
-            self.queue.cancel(Kind::Send, socket.0);
+        if let Some((kind, key)) = stop_send {
+            self.queue.cancel(kind, key);
         }
         if stop_connect {
             self.queue.cancel(Kind::Connect, socket.0);
         }
-        if !stop_receive && !stop_send && !stop_connect {
+        if !stop_receive && stop_send.is_none() && !stop_connect {
             // Nothing to cancel, but a receive that was being cancelled already may still be in flight.
             if let Some(closed) = self.finish_close(socket.0) {
                 self.ready.push_back(closed);
@@ -180,7 +190,7 @@ impl Ring {
                 // It fails only if the peer is gone, which receiving reports.
                 let _ = entry.stream.shutdown(Shutdown::Write);
             }
-            AfterSends::Close => self.close(socket),
+            AfterSends::Close => self.end_socket(socket),
         }
     }
 
@@ -194,7 +204,11 @@ impl Ring {
 
     /// A cancellation found nothing to cancel: true if that is still to be cancelled.
     pub(super) fn socket_still_waits(&self, cqe: &Cqe) -> bool {
-        self.sockets.get(cqe.key).is_some_and(|entry| match cqe.kind {
+        let socket = match cqe.kind {
+            Kind::Piece => self.pieces.leaves_through(cqe.key),
+            _ => Some(cqe.key),
+        };
+        socket.and_then(|key| self.sockets.get(key)).is_some_and(|entry| match cqe.kind {
             Kind::Receive => entry.receiving.is_cancelling(),
             Kind::Connect => entry.closing && entry.connecting.is_some(),
             _ => entry.closing && entry.sending.in_flight(),

@@ -1,12 +1,14 @@
 //! The connections of members over loopback, on real rings, with scripted owners and strangers without manners.
 
 mod election;
+mod files;
 mod hostile;
 mod names;
 mod quorum;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ struct Script {
     failed: Vec<Sid>,
     received: BTreeMap<Link, Vec<u8>>,
     closed: Vec<Link>,
+    unreadable: Vec<(Link, String)>,
     chunks: BTreeMap<Link, VecDeque<Chunk>>,
     deaf: bool,
     introduced: BTreeSet<Link>,
@@ -53,6 +56,11 @@ impl PeerHandler for Script {
 
     fn closed(&mut self, link: Link) {
         self.closed.push(link);
+    }
+
+    fn unreadable(&mut self, link: Link, path: &Path, error: &SendFileError) {
+        assert!(!self.closed.contains(&link), "told before the connection is closed");
+        self.unreadable.push((link, format!("{}: {error}", path.display())));
     }
 
     fn next_chunk(&mut self, link: Link) -> Option<Chunk> {

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use super::*;
 
 /// A leader (1) and a learner (2) that is connected to it.
-fn pair(cluster: &Cluster) -> (Node, Node, Link) {
+pub(super) fn pair(cluster: &Cluster) -> (Node, Node, Link) {
     let (mut leader, mut learner) = (cluster.node(1), cluster.node(2));
     leader.peers.set_leading(true);
     cluster.until(&mut [&mut leader], |nodes| nodes[0].peers.quorum_address().is_some());
@@ -16,7 +16,7 @@ fn pair(cluster: &Cluster) -> (Node, Node, Link) {
     (leader, learner, link)
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 + (i >> 8) * 7) as u8).collect()
 }
 

@@ -72,6 +72,35 @@ fn the_start_line_says_what_was_found() {
     assert!(text.contains("receive buffers 512 x 8 KiB"), "{text}");
 }
 
+/// Sends a piece of a file from memory that cannot be registered.
+fn sends_a_piece(ring: &mut Ring) {
+    // What everybody may read.
+    let path = std::env::current_exe().unwrap();
+    let mut bytes = vec![0; PIECE];
+    std::fs::File::open(&path).unwrap().read_exact(&mut bytes).unwrap();
+    let (socket, mut outside) = pair(ring);
+    let source = ring.open_source(&path).unwrap();
+    ring.send_file(socket, FilePiece { source, offset: 0, len: PIECE, crc: crc32c::crc32c(&bytes) }, 0);
+    ring.close_when_sent(socket);
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        outside.read_to_end(&mut all).unwrap();
+        all
+    });
+    until(ring, |_, event| match event {
+        Event::SentFile(_, _, result) => {
+            result.unwrap();
+            None
+        }
+        Event::Closed(_) => Some(()),
+        other => panic!("{other:?}"),
+    });
+    assert!(reader.join().unwrap() == bytes);
+    let (made, registered) = ring.pieces.buffer_count();
+    assert_eq!((made, registered), (1, 0));
+    ring.close_source(source);
+}
+
 /// Runs the test `name` again in a process of its own, for tests that change what belongs to a process. True
 /// in that process; false in the first one, when the second is done.
 fn in_own_process(name: &str, command: impl FnOnce(&mut Command)) -> bool {
@@ -110,6 +139,7 @@ fn little_lockable_memory_makes_a_smaller_ring_and_no_memory_a_clear_error() {
     let mut ring = Ring::new().unwrap();
     assert_eq!(ring.alloc(256 << 10).registered_index(), None);
     assert!(!ring.features().all_registered());
+    sends_a_piece(&mut ring);
     drop(ring);
     limit(Resource::Memlock, 0);
     match Ring::new() {

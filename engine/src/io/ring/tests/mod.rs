@@ -3,6 +3,7 @@
 mod connect;
 mod disk;
 mod fallback;
+mod files;
 mod life;
 mod net;
 mod sends;
@@ -24,6 +25,7 @@ enum Event {
     Ended(SocketId, io::Result<()>),
     Sent(SocketId, u64, Vec<u8>, io::Result<()>),
     SentShared(SocketId, u64, io::Result<()>),
+    SentFile(SocketId, u64, Result<(), SendFileError>),
     Connected(SocketId, u64),
     ConnectFailed(SocketId, u64, io::Error),
     Closed(SocketId),
@@ -39,6 +41,7 @@ impl From<Completion<'_>> for Event {
             Completion::ReceiveEnded { socket, result } => Event::Ended(socket, result),
             Completion::Sent { socket, user, buf, result } => Event::Sent(socket, user, buf, result),
             Completion::SentShared { socket, user, result } => Event::SentShared(socket, user, result),
+            Completion::SentFile { socket, user, result } => Event::SentFile(socket, user, result),
             Completion::Connected { socket, user } => Event::Connected(socket, user),
             Completion::ConnectFailed { socket, user, error } => Event::ConnectFailed(socket, user, error),
             Completion::Closed { socket } => Event::Closed(socket),
