@@ -4,7 +4,7 @@
 //! start, and by members of an ensemble whenever the tree must go back to an earlier transaction.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringkeeper_tests::ext4::Ext4;
@@ -53,11 +54,11 @@ impl Power for Volume {
     }
 }
 
-/// The snapshots in a directory, by name.
+/// The snapshots in a directory, by name. Seen by a process of its own: this one may be the disk.
 fn snapshots(data: &Path) -> BTreeSet<String> {
-    let names = std::fs::read_dir(data).expect("the directory of the data").flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with("snapshot.")).collect()
+    let output = Command::new("ls").arg(data).output().expect("running ls");
+    let names = String::from_utf8_lossy(&output.stdout).into_owned();
+    names.lines().filter(|name| name.starts_with("snapshot.")).map(str::to_owned).collect()
 }
 
 fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
@@ -69,11 +70,16 @@ fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
     let mut records: Vec<Record> = Vec::new();
     let mut seen = BTreeSet::new();
     for round in 0..rounds {
-        let written = write_during(node.addr(), &format!("r{round}"), 4, 16, |acked| {
+        let written = write_during(node.addr(), &format!("r{round}"), 2, 6, |acked| {
             let start = Instant::now();
-            while acked() < 150 {
+            while acked() < 100 {
                 assert!(start.elapsed() < Duration::from_secs(60), "only {} operations", acked());
                 std::thread::sleep(Duration::from_millis(1));
+            }
+            // Now and then right behind a snapshot, when the one before may be about to go.
+            let before = snapshots(node.data());
+            while round % 2 == 0 && snapshots(node.data()) == before {
+                assert!(start.elapsed() < Duration::from_secs(60), "no snapshot is made");
             }
             std::thread::sleep(Duration::from_micros(rng.u64(..80_000)));
             power.cut(&mut rng);
@@ -95,7 +101,7 @@ fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
     }
     let kept = snapshots(node.data());
     println!("{} snapshots were seen over {rounds} cuts, {} are kept", seen.len(), kept.len());
-    assert!(seen.len() > rounds / 2, "snapshots are made: {seen:?}");
+    assert!(seen.len() > rounds / 3, "snapshots are made: {seen:?}");
     assert!(seen.difference(&kept).count() > 0, "and given up: {kept:?}");
 }
 
@@ -107,7 +113,7 @@ fn rounds(few: usize, many: usize) -> usize {
 #[test]
 fn a_shut_down_file_system_keeps_everything_acknowledged() {
     if requires(&[Tool::Root, Tool::Fuse, Tool::Python]) {
-        everything_acknowledged_survives(Ext4::create(256), rounds(12, 400));
+        everything_acknowledged_survives(Ext4::create(1024), rounds(12, 400));
     }
 }
 

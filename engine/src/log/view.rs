@@ -17,7 +17,6 @@ use super::table::Found;
 use super::{Log, Segment};
 use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
-use crate::snapshot::Published;
 use crate::snapshot::merge::SnapshotRequest;
 
 /// See the module.
@@ -70,7 +69,7 @@ impl Log {
     pub fn snapshot_request(&self, upto: Zxid, tree_seed: u64) -> Option<SnapshotRequest> {
         let previous = self.snapshots().iter().rev().find(|s| s.zxid() <= upto).copied();
         let after = previous.map_or(Zxid::ZERO, |previous| previous.zxid());
-        let reaches_back = self.begins_behind() <= after;
+        let reaches_back = previous.map_or(self.is_complete(), |_| self.begins_behind() <= after);
         if upto <= after || upto > self.durable.zxid || !reaches_back {
             return None;
         }
@@ -79,7 +78,7 @@ impl Log {
             view: self.view(after),
             upto,
             database: self.database,
-            generation: self.snapshots().last().map_or(0, Published::generation),
+            generation: self.root(),
             tree_seed,
             mismatches_tolerated: false,
         })

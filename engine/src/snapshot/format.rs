@@ -127,6 +127,22 @@ pub(super) enum FirstBlock {
 }
 
 impl Published {
+    /// What the header of a snapshot will say that is made here of the log up to `point`. What follows from state and
+    /// body is still missing.
+    pub(crate) fn made(database: u64, generation: u32, point: Point) -> Published {
+        Published {
+            name: SnapshotName { generation, zxid: point.zxid },
+            database,
+            seq: point.seq,
+            body_len: 0,
+            digest: 0,
+            trailer_crc: 0,
+            converging: false,
+            crc: 0,
+            origin: Origin::Made { batch_crc: point.crc },
+        }
+    }
+
     /// The last transaction in it.
     pub fn zxid(&self) -> Zxid {
         self.name.zxid

@@ -31,6 +31,7 @@ pub use load::{Fed, Limits, Loaded, Loader};
 pub use receive::{Arrived, LoadRequest, Reception};
 pub use stream::write_stream;
 
+pub(crate) use body::publish_state;
 pub(crate) use format::SnapshotName;
 pub(crate) use found::Snapshots;
 

@@ -54,7 +54,7 @@ fn arrive(vol: &dyn Volume, tree: &Tree, sessions: &[(SessionId, i32)]) -> Resul
 }
 
 /// Puts a state in the place of everything.
-fn restart(
+pub(crate) fn restart(
     vol: &dyn Volume,
     log: &mut Log,
     tree: &Tree,

@@ -173,7 +173,6 @@ impl Member {
             Ok(made) if self.ledger.log.snapshot_made(made) => {
                 self.making.status.made += 1;
                 self.making.status.last_took_ms = took_ms;
-                tracing::info!(zxid = %made.zxid(), bytes = made.body_len(), took_ms, "snapshot made");
                 self.making.purge |= self.making.due.purges_at_once();
                 self.snapshot_ready(&made, out);
                 self.drive(Event::SnapshotMade(made.zxid()), None, out);
@@ -182,7 +181,6 @@ impl Member {
             Err(error) => {
                 self.making.status.failed += 1;
                 let upto = upto.unwrap_or_default();
-                tracing::error!("making a snapshot of {upto}: {error}");
                 if let MakeError::Log(error) = &error
                     && let Some(path) = damaged_file(error)
                 {

@@ -239,15 +239,16 @@ impl Judge {
         assert!(ours == agreed, "PrefixConsistency: {sid} has {ours:?}, committed is {agreed:?}");
     }
 
-    /// A history up to a zxid, and what the snapshot holds that it begins with.
+    /// A history up to a zxid, and what the snapshot holds that it begins with: one that was sent, or one that a server
+    /// made of what is committed.
     fn whole(&self, sid: Sid, history: &History, upto: Zxid) -> History {
         let base = history.base();
         let mut whole = History::new(Zxid::ZERO);
-        if base > Zxid::ZERO {
-            let content = self.contents.get(&base);
-            let content =
-                content.unwrap_or_else(|| panic!("{sid} has a snapshot of {base}, which nobody has sent"));
+        if let Some(content) = self.contents.get(&base) {
             content.iter().for_each(|&(first, last)| whole.extend(first, last));
+        } else {
+            assert!(base <= self.history.last(), "the log of {sid} begins behind {base}, which is not committed");
+            clip(&self.history.agreed, base).iter().for_each(|&(first, last)| whole.extend(first, last));
         }
         clip(history, upto).into_iter().for_each(|(first, last)| whole.extend(first, last));
         whole

@@ -29,7 +29,7 @@ pub struct Plan {
     /// Bytes of a segment of the log.
     pub segment_bytes: u64,
     /// A snapshot is made after about so many transactions.
-    pub snap_count: u64,
+    pub snap_count: u32,
     /// Longest data of a node in bytes.
     pub value_bytes: usize,
     /// Microseconds without a fault at the start.
@@ -67,7 +67,7 @@ impl Plan {
             snapshot_size_factor: [0.33, 0.33, 0.000_025, 0.000_125, -1.0][rng.usize(0..5)],
             window_bytes: [0, 2 << 10, 32 << 10][rng.usize(0..3)],
             segment_bytes: [32 << 10, 128 << 10][rng.usize(0..2)],
-            snap_count: [20, 60, 300, 1 << 40][rng.usize(0..4)],
+            snap_count: [20, 60, 300, 1 << 30][rng.usize(0..4)],
             value_bytes: [40, 300, 1500][rng.usize(0..3)],
             quiet_start: rng.u64(200..1500) * MS,
             faults_until: rng.u64(4000..9000) * MS,
@@ -116,7 +116,7 @@ impl Plan {
 
     /// When snapshots are made.
     pub fn snapshots(&self) -> SnapshotPolicy {
-        SnapshotPolicy { count: self.snap_count, bytes: 0, keep: 3, purge: PurgeEvery::Snapshot }
+        SnapshotPolicy { count: self.snap_count, bytes: None, keep: 3, purge: PurgeEvery::Snapshot }
     }
 
     /// The settings of a log.

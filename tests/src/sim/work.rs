@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use ringkeeper_engine::snapshot::merge::Making;
 use ringkeeper_engine::snapshot::steps::{self, Step};
-use ringkeeper_engine::snapshot::{Published, UNFINISHED, merge, piece_checksums, read_piece};
+use ringkeeper_engine::snapshot::receive::RECEIVING;
+use ringkeeper_engine::snapshot::{Published, merge, piece_checksums, read_piece};
 use ringkeeper_net::member::{Work, WorkDone};
 
 use super::machine::{Input, Process};
@@ -92,7 +93,7 @@ impl World {
             },
             Ongoing::Storing { reception, mut steps, written } => match steps.pop_front() {
                 None => Some(WorkDone::Stored { reception, result: Ok(written) }),
-                Some(step) => match steps::perform(&step, UNFINISHED, disk) {
+                Some(step) => match steps::perform(&step, RECEIVING, disk) {
                     Ok(()) => {
                         let written = written + step.written();
                         lane.now = Some(Ongoing::Storing { reception, steps, written });

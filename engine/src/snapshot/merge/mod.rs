@@ -29,11 +29,12 @@ mod writing;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::file::remove_working;
-use super::format::{Origin, Published, SnapshotName};
+use super::format::Published;
 use super::steps::{Step, perform};
 use crate::id::Zxid;
 use crate::io::Volume;
 use crate::log::{LogError, Reading, View};
+use crate::mutant::{Mutant, planted};
 use crate::tree::Tree;
 use old::Old;
 use part::{Loading, Part, Untouched};
@@ -282,19 +283,16 @@ impl Making {
             return Err(MakeError::Nothing { after: self.after, upto: *upto });
         }
         let published = Published {
-            name: SnapshotName { generation: *generation, zxid: point.zxid },
-            database: *database,
-            seq: point.seq,
-            body_len: 0,
             digest: state.tree.digest(),
-            trailer_crc: 0,
             converging: state.tree.is_converging(),
-            crc: 0,
-            origin: Origin::Made { batch_crc: point.crc },
+            ..Published::made(*database, *generation, point)
         };
         // The log that a snapshot names must be there whenever the snapshot is.
         self.steps.extend(view.unflushed(point.seq).map(Step::FlushFile));
-        let State { tree, sessions } = state;
+        let State { tree, mut sessions } = state;
+        if planted(Mutant::Zk3144SessionsTooOld) {
+            sessions.pop_last();
+        }
         Ok(Pass::Writing(Writing::begin(tree, &sessions, untouched, &mut self.steps), published))
     }
 }

@@ -53,7 +53,7 @@ impl Writing {
         untouched: Option<Untouched>,
         steps: &mut VecDeque<Step>,
     ) -> Writing {
-        let (mut body, mut buf) = (Body::default(), Vec::new());
+        let (mut body, mut buf) = (Body::begin(super::MAKING, steps), Vec::new());
         let sessions: Vec<_> = sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect();
         put_sessions(&mut buf, &sessions);
 
@@ -71,7 +71,6 @@ impl Writing {
         let renumbered = numbered.iter().filter_map(|&(number, (_, old), _)| Some((old?, number)));
         let renumbered = renumbered.filter(|(old, number)| old != number).collect();
 
-        steps.push_back(Step::Create(super::MAKING));
         body.take(&buf, steps);
         let old = untouched.map(|Untouched { old, loaded, .. }| {
             let loaded = loaded.into_iter().peekable();
@@ -109,7 +108,7 @@ impl Writing {
         self.buf.clear();
         put_end(&mut self.buf);
         self.body.take(&self.buf, steps);
-        self.body.publish(published, steps)
+        self.body.end(steps).publish(published, steps)
     }
 
     #[cfg(test)]

@@ -1,14 +1,13 @@
 //! From the file of a stream to a tree, and to a file that lacks only its header and its name.
 
-use super::body::{self, Body, Sums};
 use super::{RECEIVING, REWRITING};
 use crate::id::{SessionId, Zxid};
 use crate::io::{BLOCK, Volume};
 use crate::log::{LogError, files};
-use crate::mutant::{Mutant, planted};
 use crate::snapshot::ahead::read_ahead;
 use crate::snapshot::file::remove_working;
-use crate::snapshot::format::{SnapshotName, trailer_at};
+use crate::snapshot::body::{Body, Sums};
+use crate::snapshot::format::SnapshotName;
 use crate::snapshot::steps::{Step, perform};
 use crate::snapshot::stream::try_write_stream;
 use crate::snapshot::{Limits, Loaded, Loader, Origin, PIECE, Published, Reception};
@@ -71,12 +70,9 @@ impl LoadRequest {
             remove_working(vol, RECEIVING)?;
             (REWRITING, sums)
         };
-        let trailer = sums.trailer();
-        let trailer_crc = crc32c::crc32c(&trailer);
-        perform(&body::append(trailer_at(sums.len), trailer), file, vol)?;
-        if !planted(Mutant::Zk2872SnapshotNotFlushed) {
-            perform(&Step::Flush, file, vol)?;
-        }
+        let mut steps = Vec::new();
+        let trailer_crc = sums.end_file(&mut steps);
+        steps.iter().try_for_each(|step| perform(step, file, vol))?;
         Ok(Arrived { tree, sessions, file, body_len: sums.len, trailer_crc })
     }
 

@@ -11,7 +11,6 @@
 //! All files have working names until then, so that an interruption anywhere leaves what was before, and
 //! [`abandon`] or the next start removes them. Nothing here decides what is received, or when.
 
-mod body;
 mod canonical;
 mod load;
 #[cfg(test)]
@@ -20,11 +19,11 @@ mod walk;
 
 pub use load::{Arrived, LoadRequest, abandon};
 
+use super::body::{Body, Sums};
 use super::items::Pieces;
 use super::steps::Step;
 use super::{Fed, Limits, SnapshotError};
 use crate::id::Zxid;
-use body::{Body, Sums};
 use walk::Walk;
 
 /// The working name of a snapshot that is being received.

@@ -66,7 +66,7 @@ impl Churn {
         let to = random.usize(self.at.saturating_sub(5)..(self.at + 15).min(COUNT));
         self.note(self.at, self.at, Some(to));
         let Rebuilt { tree, sessions } = after(&self.leader, to);
-        self.log.restart_behind(&self.disk, &tree, &sessions).unwrap();
+        restart(&self.disk, &mut self.log, &tree, &sessions).unwrap();
         self.at = to;
         self.note(to, to, None);
     }

@@ -158,7 +158,7 @@ fn a_snapshot_of_a_history_that_is_dead_is_refused_and_freed() {
     let Rebuilt { tree, sessions } = after(&leader, 30);
     let made = publish(&disk, &log, &tree, &sessions);
     let received = after(&leader, 50);
-    log.restart_behind(&disk, &received.tree, &received.sessions).unwrap();
+    restart(&disk, &mut log, &received.tree, &received.sessions).unwrap();
     assert!(!log.snapshot_made(made));
     housekeep(&disk, &mut log);
     assert_eq!(snapshots(&disk), ["snapshot.0000000000000032-00000002"]);
@@ -174,7 +174,7 @@ fn behind_a_received_snapshot_the_root_may_be_freed() {
     let Made { disk, mut log, .. } = Made::new(4, 20, &[10]);
     let leader = history(4, 90);
     let received = after(&leader, 50);
-    log.restart_behind(&disk, &received.tree, &received.sessions).unwrap();
+    restart(&disk, &mut log, &received.tree, &received.sessions).unwrap();
     commit_batches(&disk, &mut log, &leader.log[50..90]);
     [64, 80].iter().for_each(|&at| make(&disk, &mut log, &leader, at));
     let names: Vec<_> = log.snapshots().iter().map(|s| (s.zxid(), s.generation())).collect();

@@ -98,7 +98,7 @@ fn of_a_slow_reader_two_chunks_are_in_the_ring_and_the_file_stays_open() {
         left = now;
     }
     assert!(left > 0, "everything was taken although nobody reads");
-    leader.ahead += 60_000;
+    leader.ahead += 30_000;
     for _ in 0..10 {
         cluster.turn(&mut leader).unwrap();
     }

@@ -66,9 +66,10 @@ fn damage_of_the_log_is_named() {
 /// Puts another body into a snapshot, with the checksums that belong to it.
 fn forge(disk: &SimDisk, published: Published, body: &[u8]) -> Published {
     disk.remove(&published.file()).unwrap();
-    let (mut steps, mut file) = (VecDeque::from([Step::Create(MAKING)]), Body::default());
+    let mut steps = Vec::new();
+    let mut file = Body::begin(MAKING, &mut steps);
     file.take(body, &mut steps);
-    let forged = file.publish(published, &mut steps);
+    let forged = file.end(&mut steps).publish(published, &mut steps);
     steps.iter().for_each(|step| perform(step, MAKING, disk).unwrap());
     forged
 }

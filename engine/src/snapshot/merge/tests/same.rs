@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::history::history;
 use super::*;
+use crate::snapshot::Origin;
+use crate::store::tests::restart;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
@@ -78,7 +80,7 @@ fn a_converging_snapshot_is_completed_by_the_log() {
     assert!(loader.feed(&ahead.go_to(&payloads, 70).body()).unwrap().done);
     let fuzzy = loader.finish().tree;
     let mut rig = Rig::new(small());
-    rig.log.restart_behind(&rig.disk, &fuzzy, &[]).unwrap();
+    restart(&rig.disk, &mut rig.log, &fuzzy, &[]).unwrap();
     rig.commit(&payloads[40..], 3);
 
     let making =
@@ -107,7 +109,7 @@ fn a_request_begins_with_the_newest_snapshot_and_reaches_to_what_is_durable() {
     let mut rig = Rig::new(small());
     assert!(rig.log.snapshot_request(zxid(1), SEED).is_none(), "there is nothing");
     let sessions: Vec<_> = straight.state.sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect();
-    rig.log.restart_behind(&rig.disk, &straight.state.tree, &sessions).unwrap();
+    restart(&rig.disk, &mut rig.log, &straight.state.tree, &sessions).unwrap();
     assert!(rig.log.snapshot_request(zxid(60), SEED).is_none(), "nothing is behind the snapshot");
     rig.commit(&payloads[60..85], 4);
     assert!(rig.log.snapshot_request(zxid(86), SEED).is_none(), "it is not durable");
