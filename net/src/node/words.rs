@@ -114,6 +114,7 @@ impl Words {
                 ("trunc_count", status.counts.truncs()),
                 ("snap_received_count", status.counts.snaps_taken),
             ],
+            ..EnsembleView::default()
         });
     }
 
