@@ -173,3 +173,7 @@ impl<F: Fn() -> bool + Send + Sync> Maker<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "making_tests.rs"]
+mod tests;
