@@ -101,7 +101,7 @@ fn a_snapshot_that_cannot_be_made_says_why_and_leaves_no_half_of_it() {
     keeper.take(Work::MakeSnapshot { request: request(&log), hurry: true });
     let text = made(&keeper).expect_err("the name is taken").to_string();
     assert!(text.contains("publishing") && text.contains(&name), "{text}");
-    assert_eq!(snapshots(dir.path()), [name.clone()]);
+    assert_eq!(snapshots(dir.path()), [&name[..]]);
     // In the way of reading.
     fs::remove_file(dir.path().join(&name)).expect("removed");
     let segment = names(dir.path()).into_iter().find(|name| name.starts_with("log.")).expect("a log");
