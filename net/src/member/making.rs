@@ -14,6 +14,7 @@ use ringkeeper_engine::snapshot::{Published, damaged_file};
 use super::Member;
 use super::policy::Due;
 use super::work::Work;
+use crate::admin::{Counter, Observed};
 use crate::client::Outbox;
 use crate::zab::event::Event;
 
@@ -174,13 +175,17 @@ impl Member {
             Ok(made) if self.ledger.log.snapshot_made(made) => {
                 self.making.status.made += 1;
                 self.making.status.last_took_ms = took_ms;
+                self.service.metrics.record(Observed::SnapshotTime, took_ms * 1000);
                 self.making.purge |= self.making.due.purges_at_once();
                 self.snapshot_ready(&made, out);
                 self.drive(Event::SnapshotMade(made.zxid()), None, out);
             }
-            Ok(made) => tracing::info!(zxid = %made.zxid(), "a snapshot of a history that is dead is given up"),
+            Ok(made) => {
+                tracing::info!(zxid = %made.zxid(), "a snapshot of a history that is dead is given up")
+            }
             Err(error) => {
                 self.making.status.failed += 1;
+                self.service.metrics.add(Counter::SnapshotErrors, 1);
                 let upto = upto.unwrap_or_default();
                 if let MakeError::Log(error) = &error
                     && let Some(path) = damaged_file(error)
