@@ -90,7 +90,9 @@ fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
         node.launch();
         let mut client = node.client();
         for record in &written {
-            record.verify(&mut client).unwrap_or_else(|e| panic!("round {round}: {e}\n{}", node.output_text()));
+            record
+                .verify(&mut client)
+                .unwrap_or_else(|e| panic!("round {round}: {e}\n{}", node.output_text()));
         }
         records.extend(written);
         seen.extend(before);

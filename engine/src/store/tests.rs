@@ -54,7 +54,9 @@ fn arrive(vol: &dyn Volume, tree: &Tree, sessions: &[(SessionId, i32)]) -> Resul
         let mut unused = count.to_be_bytes().to_vec();
         put_i64(&mut unused, 1);
         let mut encoded = Vec::new();
-        unused.extend_from_slice(AclList::encode(&[Acl { perms: 2, ..Acl::world(Acl::READ) }], &mut encoded).encoded());
+        unused.extend_from_slice(
+            AclList::encode(&[Acl { perms: 2, ..Acl::world(Acl::READ) }], &mut encoded).encoded(),
+        );
         stream.splice(at..at + 4, unused);
     }
     Arrived::of_stream(vol, zxid, 3, &stream)

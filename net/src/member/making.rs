@@ -12,7 +12,7 @@ use ringkeeper_engine::snapshot::merge::{MakeError, SnapshotRequest};
 use ringkeeper_engine::snapshot::{Published, damaged_file};
 
 use super::Member;
-use super::policy::Due;
+use super::policy::{Due, SnapshotPolicy};
 use super::work::Work;
 use crate::admin::{Counter, Observed};
 use crate::client::Outbox;
@@ -56,7 +56,9 @@ pub struct MakingStatus {
 }
 
 impl Making {
-    pub fn new(due: Due) -> Making {
+    pub fn new(policy: SnapshotPolicy, seed: u64, replayed: u64, now_ms: u64) -> Making {
+        let mut due = Due::new(policy, seed, now_ms);
+        due.replayed(replayed);
         Making {
             due,
             now: None,
@@ -88,11 +90,6 @@ impl Making {
 }
 
 impl Member {
-    /// Moves what is to be done off the loop to the caller.
-    pub fn take_work(&mut self) -> Option<Work> {
-        self.making.work.pop_front()
-    }
-
     /// Of which state a learner is sent a snapshot now, if it needs one: the newest one that there is, or where much
     /// has happened since, one that is made for it. Before clients are served nothing is known to be committed beyond
     /// what snapshots hold, so that only these, or else all that the tree has, can be sent.

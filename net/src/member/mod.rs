@@ -56,7 +56,7 @@ use crate::zab::{self, Zab};
 use ledger::Ledger;
 use links::Links;
 use making::Making;
-use policy::{Due, SnapshotPolicy};
+use policy::SnapshotPolicy;
 use receiving::Job;
 
 pub use making::MakingStatus;
@@ -119,6 +119,8 @@ pub struct Parts {
     pub tree_seed: u64,
     /// When snapshots are made, and how many are kept.
     pub snapshots: SnapshotPolicy,
+    /// Transactions behind the newest snapshot that were read back from the log.
+    pub replayed: u64,
 }
 
 /// What a member of an ensemble is made of besides.
@@ -219,7 +221,7 @@ impl Ensemble {
 impl Member {
     /// A node that stands alone.
     pub fn alone(parts: Parts, now: Now) -> Member {
-        let Parts { service, log, volume, tree_seed, snapshots } = parts;
+        let Parts { service, log, volume, tree_seed, snapshots, replayed } = parts;
         let cursor = log.cursor(service.tree().last_zxid().max(log.durable().get()));
         Member {
             service,
@@ -228,7 +230,7 @@ impl Member {
             tree_seed,
             cursor,
             ensemble: None,
-            making: Making::new(Due::new(snapshots, tree_seed, now.mono_ms)),
+            making: Making::new(snapshots, tree_seed, replayed, now.mono_ms),
             receptions: 0,
             now,
             done: Vec::new(),
@@ -355,18 +357,6 @@ impl Member {
                 self.failed.get_or_insert(error.into());
                 None
             }
-        }
-    }
-
-    /// Takes in what came of work that was taken.
-    pub fn work_done(&mut self, done: WorkDone, out: &mut impl Outbox) {
-        match done {
-            WorkDone::SnapshotMade(result) => self.snapshot_made(result, out),
-            WorkDone::ImageMade { link, result } => self.image_made(link, result, out),
-            WorkDone::Stored { reception, result } => self.stored(reception, result, out),
-            WorkDone::Loaded { reception, result } => self.loaded(reception, *result, out),
-            WorkDone::Progress { what: Doing::Making, done, of } => self.making_goes_on(done, of),
-            WorkDone::Progress { what: Doing::Loading, .. } => self.loading_goes_on(),
         }
     }
 

@@ -23,7 +23,7 @@ impl Parts {
     fn of(tree: &Tree, sessions: &[(SessionId, i32)]) -> Parts {
         let mut reader = crate::jute::Reader::new(&[]);
         let stream = stream_of(tree, sessions);
-        std::mem::swap(&mut reader, &mut crate::jute::Reader::new(&stream));
+        reader = crate::jute::Reader::new(&stream);
         let sessions =
             (0..reader.i32().unwrap()).map(|_| (reader.i64().unwrap(), reader.i32().unwrap())).collect();
         let acls = (0..reader.i32().unwrap())
