@@ -25,6 +25,7 @@
 
 mod apply;
 mod ending;
+mod fatal;
 mod ledger;
 mod links;
 mod making;
@@ -43,12 +44,10 @@ use std::collections::VecDeque;
 
 use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::{Disk, Volume, WriteDone};
-use ringkeeper_engine::log::{Cursor, Durable, Log, LogError, Space};
-use ringkeeper_engine::store::StoreError;
-use ringkeeper_engine::txn::TxnError;
+use ringkeeper_engine::log::{Cursor, Durable, Log, Space};
 
 use crate::client::{Admission, ConnKey, FromFront, Now, Outbox, Service};
-use crate::peer::{Chunk, PeerError};
+use crate::peer::Chunk;
 use crate::wire::election::{Notification, State};
 use crate::zab::action::Action;
 use crate::zab::event::{Birth, Event, Link};
@@ -59,6 +58,7 @@ use making::Making;
 use policy::SnapshotPolicy;
 use receiving::Job;
 
+pub use fatal::Fatal;
 pub use making::MakingStatus;
 pub use status::{Counts, Status, Transfers};
 pub use work::{Doing, Work, WorkDone, image};
@@ -69,31 +69,6 @@ const BACKLOG: usize = 8 << 20;
 const WAITING: u64 = 32 << 20;
 /// Bytes that wait to be sent to the leader above which no more requests are read.
 const FORWARDING: usize = 4 << 20;
-
-/// What ends a member.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The log can no longer be trusted to keep what it is given.
-    #[error("the log has failed, nothing more will be acknowledged: {0}")]
-    Log(#[from] LogError),
-    /// What was logged cannot be read back.
-    #[error("reading the data back: {0}")]
-    Store(#[from] StoreError),
-    /// A transaction came back from our own log unreadable.
-    #[error("applying transaction {zxid}: {source}")]
-    Apply {
-        /// Which.
-        zxid: Zxid,
-        /// What is wrong with it.
-        source: TxnError,
-    },
-    /// The ring is unusable.
-    #[error("the io_uring of a core loop has failed: {0}")]
-    Ring(std::io::Error),
-    /// Other members cannot reach this one.
-    #[error(transparent)]
-    Peers(#[from] PeerError),
-}
 
 /// What a member wants of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
