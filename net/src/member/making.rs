@@ -19,7 +19,7 @@ use crate::client::Outbox;
 use crate::zab::event::Event;
 
 /// Log behind a snapshot that is sent with it, however small the snapshot is, rather than made into a new one: bytes.
-const LITTLE: u64 = 256 << 20;
+const LITTLE: u64 = 64 << 20;
 /// Milliseconds between two looks at whether one is due.
 const LOOK_EVERY_MS: u64 = 10;
 
