@@ -1,0 +1,3 @@
+//! The commands: each takes its paths, shows what it finds and returns the exit code.
+
+pub mod log;
