@@ -36,7 +36,6 @@ use crc32c::{crc32c, crc32c_append};
 use super::name::SegmentName;
 use crate::id::Zxid;
 use crate::io::BLOCK;
-use crate::snapshot::Published;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the structs below are written as they lie in memory");
 
@@ -73,13 +72,6 @@ pub(crate) struct Point {
     pub zxid: Zxid,
     /// `header_crc` of that batch; 0 before the first.
     pub crc: u32,
-}
-
-impl Point {
-    /// The end of a snapshot.
-    pub fn behind(snapshot: &Published) -> Point {
-        Point { seq: snapshot.seq, zxid: snapshot.name.zxid, crc: snapshot.crc }
-    }
 }
 
 #[repr(C)]

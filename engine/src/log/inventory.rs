@@ -111,7 +111,7 @@ impl Inventory {
 
     /// The point at which the snapshot ends, behind which the log goes on.
     pub fn snapshot_end(&self) -> Option<Point> {
-        self.snapshot.as_ref().map(Point::behind)
+        self.snapshot.as_ref().map(Published::point)
     }
 
     /// A segment that continues a snapshot which is not there.

@@ -8,11 +8,11 @@
 use super::Log;
 use super::durable::Durable;
 use super::error::LogError;
-use super::format::Point;
 use super::name::SegmentName;
 use super::stock::Free;
 use crate::id::{SessionId, Zxid};
 use crate::io::Volume;
+use crate::snapshot::Origin;
 use crate::snapshot::file::{self, Place};
 use crate::tree::Tree;
 
@@ -36,7 +36,8 @@ impl Log {
         let generation = self.generation;
         let generation = generation.checked_add(1).ok_or(LogError::NoGeneration { generation })?;
         let name = self.stock.take_blocking(vol)?;
-        let place = Place { database: self.database, generation, seq: self.durable.seq };
+        let (database, seq, origin) = (self.database, self.durable.seq, Origin::Received);
+        let place = Place { database, generation, seq, origin };
         let written = file::write(vol, place, tree, sessions).inspect_err(|_| {
             self.stock.add_free(Free { file: name.to_string(), len: self.options.segment_bytes });
             if let Err(error) = file::remove_unfinished(vol) {
@@ -62,7 +63,7 @@ impl Log {
             Some(name) => name,
             None => self.stock.take_blocking(vol)?,
         };
-        let end = Point::behind(&snapshot);
+        let end = snapshot.point();
         self.purged = end;
         for segment in self.purging.take().into_iter().flat_map(|p| p.segments) {
             self.stock.add_free(segment.into());

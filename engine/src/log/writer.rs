@@ -185,7 +185,7 @@ impl Log {
     ) -> SegmentHeader {
         let header = SegmentHeader::new(self.database, name, self.options.segment_bytes, self.generation);
         match &self.snapshot {
-            Some(snapshot) if Point::behind(snapshot) == from => header.continuing_snapshot(from),
+            Some(snapshot) if snapshot.point() == from => header.continuing_snapshot(from),
             _ => header.continuing(from, before, durable_seq),
         }
     }

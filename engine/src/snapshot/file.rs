@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::format::{FirstBlock, PIECE, Published, SnapshotName, VERSION};
+use super::format::{FirstBlock, Origin, PIECE, Published, SnapshotName, VERSION};
 use super::load::{Loaded, Loader};
 use super::{SnapshotError, stream};
 use crate::id::{SessionId, Zxid};
@@ -51,6 +51,7 @@ pub(crate) struct Place {
     pub database: u64,
     pub generation: u32,
     pub seq: u64,
+    pub origin: Origin,
 }
 
 /// Writes the state under the working name, durably. Nothing counts before [`publish`].
@@ -77,6 +78,7 @@ pub(crate) fn write(
         trailer_crc,
         converging: tree.is_converging(),
         crc: 0,
+        origin: place.origin,
     };
     append(vol, published.trailer_at(), crcs)?;
     if !planted(Mutant::Zk2872SnapshotNotFlushed) {
@@ -98,10 +100,15 @@ pub(crate) fn publish(vol: &dyn Volume, published: &Published) -> Result<(), Log
 
 /// Removes what is left of a snapshot that was never published.
 pub(crate) fn remove_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
-    if !files::Files::list(vol)?.exists(UNFINISHED) {
+    remove_working(vol, UNFINISHED)
+}
+
+/// Removes what is left of a file under this working name, if there is something.
+pub(super) fn remove_working(vol: &dyn Volume, name: &str) -> Result<(), LogError> {
+    if !files::Files::list(vol)?.exists(name) {
         return Ok(());
     }
-    vol.remove(UNFINISHED).map_err(|source| files::file_error("removing", vol.path(UNFINISHED), source))
+    vol.remove(name).map_err(|source| files::file_error("removing", vol.path(name), source))
 }
 
 fn append(vol: &dyn Volume, offset: u64, mut bytes: Vec<u8>) -> Result<(), LogError> {
@@ -146,39 +153,64 @@ impl Body<'_> {
     }
 }
 
-/// Reads a snapshot back, with every checksum, and the digest of what it makes, compared.
-pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> Result<Loaded, LogError> {
-    let (file, zxid) = (published.name.to_string(), published.name.zxid);
-    let path = || vol.path(&file);
-    let damaged = |offset, what| damage(path(), offset, what, zxid);
+/// The crc32c of each piece of the body, in order, after a look at the file's length, header and trailer. Blocking.
+///
+/// Fails with [`LogError::Corrupt`], which says where, if the file is not the one that `published` speaks of.
+pub fn piece_checksums(vol: &dyn Volume, published: &Published) -> Result<Vec<u32>, LogError> {
+    if read_header(vol, published.name)? != *published {
+        return Err(published.damaged(vol, 0, Damage::SnapshotHeader));
+    }
+    let file = published.file();
     if files::Files::list(vol)?.len_of(&file) != Some(published.file_len()) {
-        return Err(damaged(0, Damage::SnapshotLength));
+        return Err(published.damaged(vol, 0, Damage::SnapshotLength));
     }
     let trailer_at = published.trailer_at();
     let crcs = files::read(vol, &file, trailer_at, 4 * published.pieces() as usize)?;
     if crc32c::crc32c(&crcs) != published.trailer_crc {
-        return Err(damaged(trailer_at, Damage::SnapshotTrailer));
+        return Err(published.damaged(vol, trailer_at, Damage::SnapshotTrailer));
     }
-    let wrong = |source| LogError::Snapshot { path: path(), source };
-    let mut loader = Loader::of_file(zxid, tree_seed);
+    let (crcs, _) = crcs.as_chunks();
+    Ok(crcs.iter().map(|crc| u32::from_le_bytes(*crc)).collect())
+}
+
+/// Reads piece `index` of the body, from 0, and compares its checksum with what [`piece_checksums`] said. All pieces
+/// but the last are of [`PIECE`] bytes. Blocking.
+///
+/// Fails with [`LogError::Corrupt`], which says where.
+///
+/// # Panics
+/// If there is no such piece.
+pub fn read_piece(
+    vol: &dyn Volume,
+    published: &Published,
+    crcs: &[u32],
+    index: u64,
+) -> Result<Vec<u8>, LogError> {
+    let at = index * PIECE as u64;
+    let (offset, len) = (BLOCK as u64 + at, (published.body_len - at).min(PIECE as u64) as usize);
+    let piece = files::read(vol, &published.file(), offset, len)?;
+    if piece.len() != len || crc32c::crc32c(&piece) != crcs[index as usize] {
+        return Err(published.damaged(vol, offset, Damage::SnapshotPiece));
+    }
+    Ok(piece)
+}
+
+/// Reads a snapshot back, with every checksum, and the digest of what it makes, compared.
+pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> Result<Loaded, LogError> {
+    let wrong = |source| LogError::Snapshot { path: vol.path(&published.file()), source };
+    let crcs = piece_checksums(vol, published)?;
+    let mut loader = Loader::of_file(published.name.zxid, tree_seed);
     let mut done = false;
-    let mut at = 0;
-    for crc in crcs.chunks_exact(4) {
-        let len = (published.body_len - at).min(PIECE as u64) as usize;
-        let offset = BLOCK as u64 + at;
-        let piece = files::read(vol, &file, offset, len)?;
-        if piece.len() != len || crc32c::crc32c(&piece).to_le_bytes() != crc {
-            return Err(damaged(offset, Damage::SnapshotPiece));
-        }
+    for index in 0..published.pieces() {
+        let piece = read_piece(vol, published, &crcs, index)?;
         let fed = loader.feed(&piece).map_err(wrong)?;
         if fed.used < piece.len() {
             return Err(wrong(SnapshotError::GoesOn { at: loader.position() }));
         }
         done = fed.done;
-        at += len as u64;
     }
     if !done {
-        return Err(wrong(SnapshotError::Unfinished { at }));
+        return Err(wrong(SnapshotError::Unfinished { at: published.body_len }));
     }
     let mut loaded = loader.finish();
     if !published.converging {
@@ -189,6 +221,12 @@ pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> R
         return Err(wrong(SnapshotError::Digest { found, written: published.digest }));
     }
     Ok(loaded)
+}
+
+impl Published {
+    fn damaged(&self, vol: &dyn Volume, offset: u64, what: Damage) -> LogError {
+        damage(vol.path(&self.file()), offset, what, self.name.zxid)
+    }
 }
 
 /// The error for a published snapshot that is not what it was.

@@ -12,15 +12,18 @@ mod error;
 pub(crate) mod file;
 mod format;
 mod load;
+pub mod steps;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use error::SnapshotError;
+pub use file::{piece_checksums, read_piece};
+pub use format::{Origin, PIECE, Published};
 pub use load::{Fed, Limits, Loaded, Loader};
 pub use stream::write_stream;
 
-pub(crate) use format::{Published, SnapshotName};
+pub(crate) use format::SnapshotName;
 
 /// What ends a stream.
 const SIGNATURE: &str = "BenWasHere";
