@@ -31,6 +31,7 @@ mod restart;
 mod scan;
 mod slots;
 mod stock;
+pub(crate) mod survey;
 mod table;
 #[cfg(test)]
 mod tests;

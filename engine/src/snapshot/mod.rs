@@ -8,6 +8,7 @@
 //! Nothing here knows transactions or decides which snapshot is needed: that is the log's (`log::restart`) and the
 //! store's.
 
+pub(crate) mod check;
 mod error;
 pub(crate) mod file;
 mod format;
