@@ -9,5 +9,6 @@ mod body;
 mod volume;
 
 pub use crate::log::survey::{FileSurvey, Finding, Standing, Survey, TxnHere, Wanted, What, survey};
+pub use crate::snapshot::check::{SnapshotCheck, check_snapshot};
 pub use body::{Body, Item, NodeItem};
 pub use volume::ReadOnly;

@@ -75,6 +75,33 @@ pub enum What {
     Slot,
     /// A whole file.
     File,
+    /// The header block of a snapshot.
+    SnapshotHeader,
+    /// A MiB of the body of a snapshot, or what is left of one at its end.
+    SnapshotPiece,
+    /// Checksums behind the body of a snapshot.
+    SnapshotTrailer,
+    /// What is behind the end of a snapshot.
+    Excess,
+}
+
+impl What {
+    /// In a few words.
+    pub fn words(self) -> &'static str {
+        match self {
+            What::SegmentHeader => "segment header",
+            What::Batch => "batch",
+            What::OtherBatch => "another batch",
+            What::Records => "records",
+            What::CutShort => "cut short",
+            What::Slot => "slot",
+            What::File => "missing file",
+            What::SnapshotHeader => "snapshot header",
+            What::SnapshotPiece => "snapshot piece",
+            What::SnapshotTrailer => "snapshot checksums",
+            What::Excess => "bytes behind the end",
+        }
+    }
 }
 
 /// A run of bytes that are not what was written.
@@ -98,7 +125,7 @@ pub struct Finding {
 
 impl Finding {
     /// With nothing said about where and what is lost.
-    fn of(what: What) -> Finding {
+    pub(crate) fn of(what: What) -> Finding {
         let (start, end, torn) = (0, 0, false);
         Finding { start, end, what, torn, batches: None, lost_after: None, lost_through: None }
     }
