@@ -74,6 +74,13 @@ pub(crate) struct Point {
     pub crc: u32,
 }
 
+impl Point {
+    /// Where it is; points of one log are in this order.
+    pub fn at(&self) -> (u64, Zxid) {
+        (self.seq, self.zxid)
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct SegmentHeader {

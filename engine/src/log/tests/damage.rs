@@ -23,7 +23,7 @@ pub(super) struct Place {
 pub(super) fn places(disk: &SimDisk) -> Vec<Place> {
     let files = Files::list(disk).unwrap();
     let mut places = Vec::new();
-    for used in Inventory::take(&files, None).unwrap().live() {
+    for used in Inventory::take(&files, &Snapshots::default()).unwrap().live() {
         let mut reader = SegmentReader::new(disk, used.name, used.file_len);
         let (mut tip, mut offset) = (used.header.from(), BLOCK as u64);
         while let (Found::Whole, Some(batch)) = reader.judge(offset, tip, used.header.generation).unwrap() {
