@@ -4,6 +4,7 @@
 //! snapshot, but for [`Source::load`] and [`Source::state_at`], whose result is a tree. Nothing is ever written, no
 //! lock is taken. Every command of `rkinspect` stands on this.
 
+mod ours;
 mod report;
 mod state;
 
@@ -14,7 +15,7 @@ use ringkeeper_engine::inspect::Item;
 use ringkeeper_engine::snapshot::Loaded;
 use ringkeeper_engine::txn::{self, Txn, TxnDigest, TxnHeader};
 
-pub use report::{DamagedRange, FileReport, Role};
+pub use report::{DamagedRange, FileReport, Lost, Role};
 pub use state::Replayed;
 
 use crate::error::InspectError;
@@ -130,12 +131,28 @@ pub trait Source {
     /// Looks at every byte of the log, and says of each file what is damaged.
     fn verify_log(&self) -> Result<Vec<FileReport>, InspectError>;
 
+    /// The same, with all sound transactions handed out on the way, also those behind damage.
+    fn scan_log(&self, sink: &mut TxnSink<'_>) -> Result<Vec<FileReport>, InspectError> {
+        let everything = (Zxid::from_raw(i64::MIN), Zxid::from_raw(i64::MAX));
+        match self.txns(everything.0, everything.1, sink) {
+            // The report says it, and more.
+            Err(InspectError::Damaged { .. }) => {}
+            other => other?,
+        }
+        self.verify_log()
+    }
+
     /// Looks at every byte of the snapshots.
     fn verify_snapshots(&self) -> Result<Vec<FileReport>, InspectError>;
 }
 
 /// Opens a directory, or one log or snapshot file. `progress` is told of what is read from it.
 pub fn open(path: &Path, progress: &Progress) -> Result<Box<dyn Source>, InspectError> {
-    let _ = progress;
-    Err(InspectError::NotOurs { path: path.to_owned(), why: "no format is known" })
+    match ours::open(path, progress)? {
+        Some(ours) => Ok(Box::new(ours)),
+        None => {
+            let why = "there is no marks, no log.<16 digits>-<16 digits>, no snapshot.<16 digits>-<8 digits>";
+            Err(InspectError::NotOurs { path: path.to_owned(), why })
+        }
+    }
 }
