@@ -4,6 +4,7 @@
 //! snapshot, but for [`Source::load`] and [`Source::state_at`], whose result is a tree. Nothing is ever written, no
 //! lock is taken. Every command of `rkinspect` stands on this.
 
+pub mod apache;
 mod report;
 mod state;
 
@@ -14,7 +15,7 @@ use ringkeeper_engine::inspect::Item;
 use ringkeeper_engine::snapshot::Loaded;
 use ringkeeper_engine::txn::{self, Txn, TxnDigest, TxnHeader};
 
-pub use report::{DamagedRange, FileReport, Role};
+pub use report::{DamagedRange, FileReport, Lost, Role};
 pub use state::Replayed;
 
 use crate::error::InspectError;
