@@ -1,7 +1,7 @@
 //! Opens what a node keeps: snapshot and log, and the tree and the session table that these make.
 //!
-//! The state is the snapshot that counts, if there is one, and the log behind it, replayed. Called once at start, and
-//! by members of an ensemble whenever the tree must go back to an earlier transaction.
+//! The state is the newest snapshot that is sound, if there is one, and the log behind it, replayed. Called once at
+//! start, and by members of an ensemble whenever the tree must go back to an earlier transaction.
 
 #[cfg(test)]
 mod tests;
@@ -12,11 +12,8 @@ use hashbrown::HashMap;
 
 use crate::id::{SessionId, Zxid};
 use crate::io::Volume;
-use crate::log::{
-    Anew, Corruption, Damage, Evidence, Log, LogError, LogOptions, RecoveryReport, ReplayError,
-};
-use crate::log::{aside, files};
-use crate::snapshot::{Loaded, Published, file as snapshot};
+use crate::log::{Anew, Behind, Log, LogError, LogOptions, RecoveryReport, ReplayError, Runs, aside};
+use crate::snapshot::{Loaded, SnapshotFault, Snapshots, file as snapshot};
 use crate::tree::{DigestCheck, OpResult, Tree};
 use crate::txn::{self, TxnError};
 
@@ -70,11 +67,11 @@ pub struct Store {
     pub sessions: Vec<(SessionId, i32)>,
     /// The last transaction.
     pub last_zxid: Zxid,
-    /// The last transaction of the snapshot; [`Zxid::ZERO`] if there is none.
+    /// The last transaction of the snapshot that the state began with; [`Zxid::ZERO`] if there is none.
     pub snapshot: Zxid,
-    /// The transaction before the first that the log has: the snapshot's last, or [`Zxid::ZERO`].
+    /// A transaction at or before that, behind which it is known what the log has. The log may reach further back.
     pub base: Zxid,
-    /// The transactions that the log has behind its base, as first and last of runs: within one there is no gap and
+    /// The transactions that the log has behind the base, as first and last of runs: within one there is no gap and
     /// one epoch.
     pub runs: Vec<(Zxid, Zxid)>,
     /// What recovery found.
@@ -124,64 +121,61 @@ fn open_sound(
     anew: Anew,
 ) -> Result<Store, StoreError> {
     let start = Instant::now();
-    let published = snapshot::newest(volume)?;
-    let mut state = State::load(volume, published.as_ref(), tree_seed)?;
-    let mut runs = Runs::default();
-    let (log, report) = Log::open_behind(volume, options, published, anew, &mut |payload, zxid| {
-        runs.push(zxid);
-        state.replay(payload, zxid)
-    })?;
-    let base = log.begins_behind();
-    let snapshot = published.map_or(Zxid::ZERO, |s| s.name.zxid);
-    if base > snapshot {
-        return Err(gap(volume, base).into());
+    let mut snapshots = Snapshots::list(volume)?;
+    let (behind, mut state) = match snapshots.load_newest(volume, tree_seed)? {
+        Some((published, loaded)) => (Behind::Snapshot(published), State::of(loaded)),
+        None => (Behind::Beginning, State::empty(tree_seed)),
+    };
+    let snapshot = state.tree.last_zxid();
+    for (name, error) in &snapshots.damaged {
+        // Said again, in other words, when it is known what that means.
+        tracing::debug!("{name} cannot be used: {error}");
     }
+    let mut replay = |payload: &[u8], zxid| state.replay(payload, zxid);
+    let opened = Log::open_behind(volume, options, &snapshots, behind, anew, &mut replay);
+    let (log, report) = opened.map_err(|error| snapshots.blame(error, snapshot))?;
     let last_zxid = log.durable().get();
     let Rebuilt { tree, sessions } = state.finish();
+    let Runs { base, runs } = report.runs.clone();
     let took = start.elapsed();
-    Ok(Store { log, tree, sessions, last_zxid, snapshot, base, runs: runs.0, report, took })
+    Ok(Store { log, tree, sessions, last_zxid, snapshot, base, runs, report, took })
 }
 
-/// Builds the state after the last durable transaction that is not above `upto`, from the snapshot and the log behind
-/// it. Blocking.
+/// Builds the state after the last durable transaction that is not above `upto`, from the newest sound snapshot at or
+/// below it and the log behind that. Blocking.
 pub fn rebuild(volume: &dyn Volume, log: &Log, tree_seed: u64, upto: Zxid) -> Result<Rebuilt, StoreError> {
-    let first = log.begins_behind();
-    if upto < first {
-        return Err(StoreError::BeforeSnapshot { upto, first });
-    }
-    let mut state = State::load(volume, log.snapshot(), tree_seed)?;
-    if state.tree.last_zxid() < first {
-        return Err(gap(volume, first).into());
-    }
-    log.replay(volume, upto, &mut |payload, zxid| state.replay(payload, zxid))?;
-    Ok(state.finish())
-}
-
-/// The error for a log that does not begin where the snapshot ends.
-fn gap(volume: &dyn Volume, base: Zxid) -> LogError {
-    Corruption {
-        path: files::directory(volume),
-        offset: 0,
-        damage: Damage::MissingSnapshot { zxid: base },
-        lost_after: Zxid::ZERO,
-        lost_through: Some(base),
-        evidence: Evidence::Mark,
-    }
-    .into()
-}
-
-/// The zxids of a log, see [`Store::runs`].
-#[derive(Default)]
-struct Runs(Vec<(Zxid, Zxid)>);
-
-impl Runs {
-    fn push(&mut self, zxid: Zxid) {
-        match self.0.last_mut() {
-            Some((_, last)) if *last == zxid => {}
-            Some((_, last)) if last.successor() == Some(zxid) => *last = zxid,
-            _ => self.0.push((zxid, zxid)),
+    let mut damage = None;
+    let mut state = None;
+    for snapshot in log.snapshots().iter().rev().filter(|s| s.zxid() <= upto) {
+        match snapshot::load(volume, snapshot, tree_seed) {
+            Ok(loaded) => {
+                state = Some(State::of(loaded));
+                break;
+            }
+            Err(error) => match SnapshotFault::of(&error) {
+                Some(fault) => {
+                    tracing::error!(
+                        "{} {fault}; an older one may do",
+                        volume.path(&snapshot.file()).display()
+                    );
+                    damage = damage.or(Some(error));
+                }
+                None => return Err(error.into()),
+            },
         }
     }
+    let mut state = match (state, damage) {
+        (Some(state), _) => state,
+        (None, _) if log.is_complete() => State::empty(tree_seed),
+        (None, Some(damage)) => return Err(damage.into()),
+        (None, None) => {
+            let first = log.snapshots().first().map_or(log.begins_behind(), |s| s.zxid());
+            return Err(StoreError::BeforeSnapshot { upto, first });
+        }
+    };
+    let after = state.tree.last_zxid();
+    log.replay(volume, after, upto, &mut |payload, zxid| state.replay(payload, zxid))?;
+    Ok(state.finish())
 }
 
 /// Tree and sessions while transactions are replayed into them.
@@ -193,13 +187,14 @@ struct State {
 }
 
 impl State {
-    /// What the snapshot holds, or the state before the first transaction.
-    fn load(volume: &dyn Volume, published: Option<&Published>, tree_seed: u64) -> Result<State, LogError> {
-        let Loaded { tree, sessions } = match published {
-            Some(published) => snapshot::load(volume, published, tree_seed)?,
-            None => Loaded { tree: Tree::new(tree_seed), sessions: Vec::new() },
-        };
-        Ok(State { tree, sessions: sessions.into_iter().collect(), replayed: 0, told: Instant::now() })
+    /// Before the first transaction.
+    fn empty(tree_seed: u64) -> State {
+        State::of(Loaded { tree: Tree::new(tree_seed), sessions: Vec::new() })
+    }
+
+    /// What a snapshot holds.
+    fn of(Loaded { tree, sessions }: Loaded) -> State {
+        State { tree, sessions: sessions.into_iter().collect(), replayed: 0, told: Instant::now() }
     }
 
     fn replay(&mut self, payload: &[u8], zxid: Zxid) -> Result<(), ReplayError> {

@@ -6,5 +6,9 @@
 //! that is lost, this goes on behind it, and says of every byte that recovery would check whether it is sound.
 
 mod body;
+mod volume;
 
+pub use crate::log::survey::{FileSurvey, Finding, Standing, Survey, TxnHere, Wanted, What, survey};
+pub use crate::snapshot::check::{SnapshotCheck, check_snapshot};
 pub use body::{Body, Item, NodeItem};
+pub use volume::ReadOnly;

@@ -18,7 +18,7 @@ use super::slots::{SlotValue, Slots};
 use super::stock::next_id;
 use crate::id::{Epoch, Zxid};
 use crate::io::Volume;
-use crate::snapshot::SnapshotName;
+use crate::snapshot::{SnapshotName, Snapshots};
 
 /// What the names of files begin with that were set aside.
 pub(super) const PREFIX: &str = "damaged-";
@@ -48,7 +48,7 @@ pub(crate) fn set_aside(
     damage: Corruption,
 ) -> Result<SetAside, LogError> {
     let mut files = Files::list(vol)?;
-    let inventory = Inventory::take(&files, None)?;
+    let inventory = Inventory::take(&files, &Snapshots::default())?;
     forbid_voting(&mut files, &inventory, options)?;
 
     let mut moved = Vec::new();
@@ -95,8 +95,8 @@ fn newest_epoch(files: &Files<'_>, inventory: &Inventory, slots: Option<&Slots<M
     newest.unwrap_or(Zxid::ZERO).epoch()
 }
 
-/// Renames a file and returns where it is now.
-fn rename(files: &Files<'_>, file: &str) -> Result<PathBuf, LogError> {
+/// Renames a file and returns where it is now. Durable with a flush of the directory.
+pub(super) fn rename(files: &Files<'_>, file: &str) -> Result<PathBuf, LogError> {
     let free = |name: &String| !files.exists(name);
     let numbered = (2..).map(|n| format!("{PREFIX}{file}.{n}"));
     let to = std::iter::once(format!("{PREFIX}{file}")).chain(numbered).find(free).unwrap_or_default();

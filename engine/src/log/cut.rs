@@ -18,13 +18,14 @@ use super::{Log, Segment};
 use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 use crate::mutant::{Mutant, planted};
+use crate::snapshot::Published;
 
 impl Log {
     /// Removes all transactions above `zxid`, durably. Those in memory are forgotten too, and cursors behind a
-    /// transaction that is removed find nothing any more.
+    /// transaction that is removed find nothing any more. Snapshots of what is removed are removed before.
     ///
-    /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if the log
-    /// begins above `zxid`, behind a snapshot for one, and, with nothing changed, if there is no space for a segment.
+    /// Fails with [`LogError::Busy`] while writes are in flight or waiting, with [`LogError::Purged`] if no state at or
+    /// below `zxid` is left to go back to, and, with nothing changed, if there is no space for a segment.
     pub fn truncate(&mut self, vol: &dyn Volume, zxid: Zxid) -> Result<Durable<Zxid>, LogError> {
         self.alive()?;
         if !self.is_idle() {
@@ -37,6 +38,7 @@ impl Log {
         };
         if zxid < self.durable.zxid {
             let (kept, point) = self.find(vol, zxid)?;
+            self.remove_snapshots_above(vol, zxid)?;
             self.cut(vol, kept, point)?;
         }
         Ok(Durable::mint(self.durable.zxid))
@@ -100,6 +102,12 @@ impl Log {
         if zxid < base.zxid {
             return Err(LogError::Purged { zxid, first: base.zxid });
         }
+        if let Some(first) = self.snapshots.first().map(Published::zxid)
+            && zxid < first
+            && !self.is_complete()
+        {
+            return Err(LogError::Purged { zxid, first });
+        }
         let (mut kept, mut point) = (0, base);
         for segment in &self.segments {
             if segment.last.seq == segment.from.seq {
@@ -158,6 +166,7 @@ impl Log {
             lost_after: tip.zxid,
             lost_through: None,
             evidence: Evidence::Log,
+            instead: None,
         }
         .into()
     }

@@ -27,7 +27,7 @@ pub struct Epochs {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct EpochSlot {
+pub(super) struct EpochSlot {
     accepted: u32,
     current: u32,
     nonvoting: u32,

@@ -200,6 +200,8 @@ pub struct Corruption {
     pub lost_through: Option<Zxid>,
     /// How it is known that the lost was acknowledged.
     pub evidence: Evidence,
+    /// Of a damaged snapshot: what is wrong with the log behind `lost_after`, which could have taken its place.
+    pub instead: Option<Box<Corruption>>,
 }
 
 /// What is wrong.
@@ -247,9 +249,14 @@ pub enum Damage {
     SnapshotPiece,
     /// The checksums at the end of a snapshot.
     SnapshotTrailer,
-    /// There is no file of the snapshot that the log continues.
+    /// There is no snapshot that the log reaches back to.
     MissingSnapshot {
-        /// The last transaction in it.
+        /// The transaction behind which the log begins.
+        zxid: Zxid,
+    },
+    /// The log ends before a snapshot that was made of it.
+    EndsBefore {
+        /// The last transaction in the snapshot.
         zxid: Zxid,
     },
 }
@@ -282,6 +289,9 @@ impl fmt::Display for Damage {
             Damage::MissingSnapshot { zxid } => {
                 write!(f, "no snapshot of the state after {zxid}, behind which the log begins")
             }
+            Damage::EndsBefore { zxid } => {
+                write!(f, "the log ends here, and there is a snapshot of the state after {zxid}")
+            }
         }
     }
 }
@@ -305,6 +315,11 @@ pub enum Evidence {
     },
     /// A snapshot has its name only when it is whole and flushed.
     Snapshot,
+    /// A snapshot was made of the log up to there, when that was durable.
+    Made {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is a log, so there was something to know about it.
     Log,
 }
@@ -316,7 +331,9 @@ impl fmt::Display for Evidence {
             Evidence::Batch { path, offset } => {
                 write!(f, "the batch at offset {offset} of {}", path.display())
             }
-            Evidence::Segment { path } => write!(f, "the header of {}", path.display()),
+            Evidence::Segment { path } | Evidence::Made { path } => {
+                write!(f, "the header of {}", path.display())
+            }
             Evidence::Snapshot => write!(f, "the name of the snapshot"),
             Evidence::Log => write!(f, "the segments beside it"),
         }
@@ -332,12 +349,23 @@ impl fmt::Display for Corruption {
             }
             None => write!(f, "acknowledged transactions behind {}", self.lost_after)?,
         }
+        write!(f, " are lost, as {} proves. ", self.evidence)?;
+        match self.instead.as_deref() {
+            Some(Corruption { damage: Damage::MissingSnapshot { zxid }, .. }) => {
+                write!(f, "The log would do in its place, but it begins behind {zxid}. ")?
+            }
+            Some(Corruption { path, offset, damage, .. }) => write!(
+                f,
+                "The log would do in its place, but {} is damaged at offset {offset}: {damage}. ",
+                path.display()
+            )?,
+            None => {}
+        }
         write!(
             f,
-            " are lost, as {} proves. Nothing was changed. Put the file back from a copy if there is one; a \
+            "Nothing was changed. Put the file back from a copy if there is one; a \
              member of an ensemble can move its data directory aside and fetch everything from the others; a \
-             node of its own can only return to a backup",
-            self.evidence
+             node of its own can only return to a backup"
         )
     }
 }

@@ -74,6 +74,13 @@ pub(crate) struct Point {
     pub crc: u32,
 }
 
+impl Point {
+    /// Where it is; points of one log are in this order.
+    pub fn at(&self) -> (u64, Zxid) {
+        (self.seq, self.zxid)
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct SegmentHeader {
@@ -173,6 +180,15 @@ impl SegmentHeader {
         let ours = header.number == name.number && header.id == name.id && header.zero == 0;
         let ours = ours && header.from_seq < COUNTS && header.durable_seq < COUNTS;
         if ours { FirstBlock::Header(header) } else { FirstBlock::Other }
+    }
+
+    /// Whether a block without a sound crc may have been the header of the file `name`. A file that is prepared is zero,
+    /// and one that is recycled has another number and id.
+    pub fn looks_like(name: SegmentName, block: &[u8]) -> bool {
+        let Some(bytes) = block.get(..size_of::<SegmentHeader>()) else { return false };
+        let SegmentHeader { magic, number, id, .. } = pod_read_unaligned(bytes);
+        let same = [magic == SEGMENT_MAGIC, number == name.number, id == name.id];
+        same.into_iter().filter(|&same| same).count() >= 2
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Log, LogError, LogOptions, RecoveryReport, Transactions};
 use crate::id::Zxid;
 use crate::io::sim::SimDisk;
 use crate::io::{BLOCK, Disk, Volume};
-use crate::snapshot::file as snapshot;
+use crate::snapshot::Snapshots;
 use crate::tree::Tree;
 
 /// Recovers a directory that is made of, or damaged by, `bytes`, twice. Panics only if the log is at fault: on a
@@ -45,9 +45,7 @@ fn options() -> LogOptions {
 }
 
 fn recover(disk: &SimDisk) -> Result<(RecoveryReport, Transactions), LogError> {
-    if let Some(published) = snapshot::newest(disk)? {
-        snapshot::load(disk, &published, 1)?;
-    }
+    Snapshots::list(disk)?.load_newest(disk, 1)?;
     let mut found = Transactions::new();
     let opened = Log::open(disk, options(), &mut |txn, zxid| {
         found.push((zxid, txn.to_vec()));

@@ -45,6 +45,11 @@ impl Index {
         Index { places: Vec::new(), every: EVERY.min(segment_bytes / 16), end: BLOCK as u64 }
     }
 
+    /// For a segment of this length whose batches nobody looked at, and which may have some up to `end`.
+    pub fn unread(segment_bytes: u64, end: u64) -> Index {
+        Index { end, ..Index::new(segment_bytes) }
+    }
+
     /// A batch of `len` bytes, padding included, stands at `place`, which lies behind all noted before.
     pub fn note(&mut self, place: Place, len: u64) {
         if self.places.last().is_none_or(|last| place.offset - last.offset >= self.every) {

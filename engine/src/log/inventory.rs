@@ -11,7 +11,7 @@ use super::name::SegmentName;
 use super::scan::SegmentReader;
 use crate::id::Zxid;
 use crate::io::BLOCK;
-use crate::snapshot::Published;
+use crate::snapshot::{Published, Snapshots};
 
 /// A segment with a sound header.
 #[derive(Clone, Debug)]
@@ -50,18 +50,24 @@ pub(super) struct Inventory {
     pub ignored: Vec<String>,
     /// The first of them that is not even named as we name ours: another server's.
     pub foreign: Option<String>,
-    /// The snapshot that counts. Log of older generations than its own is dead.
-    pub snapshot: Option<Published>,
+    /// The newest snapshot, as its name says.
+    pub snapshot: Option<Zxid>,
+    /// Generation of the snapshots, 0 if there are none or the log began with nothing. Log of lower ones is dead.
+    pub root: u32,
+    /// The end of the received snapshot that the log began with, if that is still there.
+    pub received: Option<Point>,
 }
 
 impl Inventory {
-    pub fn take(files: &Files<'_>, snapshot: Option<Published>) -> Result<Inventory, LogError> {
+    pub fn take(files: &Files<'_>, snapshots: &Snapshots) -> Result<Inventory, LogError> {
         let mut inventory = Inventory {
             used: Vec::new(),
             headless: Vec::new(),
             ignored: Vec::new(),
             foreign: None,
-            snapshot,
+            snapshot: snapshots.names().map(|name| name.zxid).max(),
+            root: snapshots.root,
+            received: snapshots.received().map(Published::point),
         };
         for (file, file_len) in files.iter() {
             let Some(name) = SegmentName::parse(file) else {
@@ -95,37 +101,27 @@ impl Inventory {
             || self.headless.iter().any(|h| !h.batches.is_empty())
     }
 
-    /// The generation that is alive. Where nothing is yet behind the snapshot: the one before the snapshot's.
+    /// The generation that is alive. Where nothing is yet behind a received snapshot: the one before its own.
     pub fn generation(&self, mark: &Mark) -> u32 {
-        match (self.used.last(), &self.snapshot) {
-            (Some(last), _) if last.header.generation >= self.oldest() => last.header.generation,
-            (_, Some(snapshot)) => snapshot.name.generation - 1,
-            (_, None) => mark.generation,
+        match self.used.last() {
+            Some(last) if last.header.generation >= self.root => last.header.generation,
+            _ if self.root > 0 => self.root - 1,
+            _ => mark.generation,
         }
     }
 
-    /// Log of older generations than this is dead.
-    pub fn oldest(&self) -> u32 {
-        self.snapshot.map_or(0, |s| s.name.generation)
-    }
-
-    /// The point at which the snapshot ends, behind which the log goes on.
-    pub fn snapshot_end(&self) -> Option<Point> {
-        self.snapshot.as_ref().map(Published::point)
-    }
-
-    /// A segment that continues a snapshot which is not there.
-    pub fn orphan(&self) -> Option<&Used> {
-        let end = self.snapshot_end();
-        let alive = |u: &&Used| u.header.generation >= self.oldest();
-        let orphaned = |u: &&Used| u.header.is_behind_snapshot() && Some(u.header.from()) != end;
-        self.used.iter().filter(alive).find(orphaned)
+    /// A segment that continues a received snapshot which is not there, and is needed behind `start`. Where a snapshot
+    /// lies behind both, neither is needed.
+    pub fn orphan(&self, start: Point) -> Option<&Used> {
+        let needed = |u: &&Used| u.header.generation >= self.root && u.header.from().seq >= start.seq;
+        let orphaned = |u: &&Used| u.header.is_behind_snapshot() && Some(u.header.from()) != self.received;
+        self.used.iter().filter(needed).find(orphaned)
     }
 
     /// The segments that are part of the log, oldest first: those not cut off as a whole by a later generation.
     pub fn live(&self) -> Vec<Used> {
         let alive = |u: &&Used| {
-            u.header.generation >= self.oldest()
+            u.header.generation >= self.root
                 && self.limit(u.header.generation).is_none_or(|cut| cut.seq > u.header.from().seq)
         };
         self.used.iter().filter(alive).cloned().collect()

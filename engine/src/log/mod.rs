@@ -14,6 +14,7 @@ mod batches;
 mod cursor;
 mod cut;
 mod durable;
+mod earlier;
 mod epochs;
 mod error;
 pub(crate) mod files;
@@ -28,9 +29,12 @@ mod read;
 mod recover;
 mod replay;
 mod restart;
+mod runs;
 mod scan;
 mod slots;
+mod snapshots;
 mod stock;
+pub(crate) mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,18 +48,20 @@ use std::path::PathBuf;
 pub use aside::SetAside;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
+pub use earlier::LogGap;
 pub use epochs::Epochs;
 pub use error::{Corruption, Damage, Evidence, LogError, ReplayError};
 pub use fuzz::fuzz_recover;
 pub use options::LogOptions;
 pub use read::Transactions;
-pub(crate) use recover::Anew;
 pub use recover::Replay;
+pub(crate) use recover::{Anew, Behind};
+pub use runs::Runs;
 pub use stock::SegmentRequest;
 
 use crate::id::Zxid;
 use crate::io::{BLOCK, FileId, Volume};
-use crate::snapshot::{Published, file as snapshot};
+use crate::snapshot::{DamagedSnapshot, Published, SnapshotFault, SnapshotName, Snapshots};
 use batches::Batches;
 use epochs::EpochFile;
 use files::Files;
@@ -135,6 +141,12 @@ pub struct RecoveryReport {
     pub epochs_lost: bool,
     /// What was damaged and is set aside: the directory was begun anew, by a server that must not vote.
     pub set_aside: Option<SetAside>,
+    /// Snapshots that are damaged and were not needed, or could be done without. Nothing is lost.
+    pub damaged_snapshots: Vec<DamagedSnapshot>,
+    /// A hole in the log before the snapshot that the state began with. Nothing is lost but older history.
+    pub gap: Option<LogGap>,
+    /// The transactions of the log, as far back as they are known.
+    pub runs: Runs,
 }
 
 /// The end of a log that was being written to.
@@ -166,8 +178,8 @@ pub struct Log {
     generation: u32,
     /// Oldest first; the last one is written to.
     segments: Vec<Segment>,
-    /// What the log continues, if it did not begin with nothing.
-    snapshot: Option<Published>,
+    /// Of one root, oldest first. The log goes on behind each of them.
+    snapshots: Vec<Published>,
     /// The last segment, once it is attached.
     file: Option<FileId>,
     /// Attached files that are written to no more.
@@ -198,7 +210,8 @@ pub struct Log {
 
 impl Log {
     /// Reads the log of a directory back, or begins one in an empty directory. Calls `replay` with all
-    /// transactions in order; when this returns, they are durable. A torn tail is cut off.
+    /// transactions in order that are behind the newest snapshot; when this returns, they are durable. A torn tail is
+    /// cut off. Of snapshots only the headers are read: to have a state as well, open the [store](crate::store::open).
     ///
     /// Fails with [`LogError::Corrupt`] when something acknowledged is missing, and with [`LogError::NotOurs`] when
     /// the directory has another server's log and none of ours; nothing has been changed then.
@@ -207,27 +220,37 @@ impl Log {
         options: LogOptions,
         replay: &mut Replay<'_>,
     ) -> Result<(Log, RecoveryReport), LogError> {
-        Log::open_behind(vol, options, snapshot::newest(vol)?, Anew::IfNew, replay)
+        let mut snapshots = Snapshots::list(vol)?;
+        let newest = snapshots.sound().next_back().copied();
+        let behind = match newest {
+            Some(newest) => Behind::Snapshot(newest),
+            None if snapshots.damaged.is_empty() => Behind::Anything,
+            None => Behind::Beginning,
+        };
+        let opened = Log::open_behind(vol, options, &snapshots, behind, Anew::IfNew, replay);
+        opened.map_err(|error| snapshots.blame(error, newest.map_or(Zxid::ZERO, |s| s.zxid())))
     }
 
-    /// The same where the snapshot that counts is known already.
+    /// The same where it is known already which snapshots there are, and with which of them the state begins. Damaged
+    /// ones are set aside when all went well.
     pub(crate) fn open_behind(
         vol: &dyn Volume,
         options: LogOptions,
-        snapshot: Option<Published>,
+        snapshots: &Snapshots,
+        behind: Behind,
         anew: Anew,
         replay: &mut Replay<'_>,
     ) -> Result<(Log, RecoveryReport), LogError> {
         options.check()?;
         let mut files = Files::list(vol)?;
-        let recovered = recover::recover(&mut files, snapshot, anew, &options, replay)?;
+        let recovered = recover::recover(&mut files, snapshots, behind, anew, &options, replay)?;
         let tip = recovered.tip;
         let mut log = Log {
             directory: files.directory(),
             database: recovered.slots.database,
             generation: recovered.generation,
             segments: recovered.segments,
-            snapshot: recovered.snapshot,
+            snapshots: recovered.snapshots,
             file: None,
             stale_files: Vec::new(),
             offset: recovered.offset,
@@ -249,7 +272,7 @@ impl Log {
             options,
         };
         let mut report = recovered.report;
-        if log.segments.is_empty() && log.snapshot.is_some() {
+        if log.segments.is_empty() && !log.snapshots.is_empty() {
             log.begin_behind_snapshot(vol, None)?;
             (report.generation, report.segments) = (log.generation, 1);
         } else if report.torn.is_some() {
@@ -258,6 +281,7 @@ impl Log {
         } else if !log.marks.say_twice(&Mark::new(log.generation, tip, log.purged)) {
             log.write_mark_twice(vol)?;
         }
+        report.damaged_snapshots = set_snapshots_aside(vol, snapshots, &recovered.damaged)?;
         Ok((log, report))
     }
 
@@ -342,12 +366,18 @@ impl Log {
         Ok(())
     }
 
-    /// Transactions below `below` are not needed any more, but for those behind the snapshot. Frees whole segments, for recycling, once the mark that
-    /// says so is durable. Returns how many.
+    /// For a log that is kept without a state, as benches do: transactions below `below` are not needed any more, but
+    /// for those behind a snapshot. With a state see [`Log::retain_snapshots`]. Frees whole segments, for recycling,
+    /// once the mark that says so is durable. Returns how many.
     pub fn purge(&mut self, below: Zxid) -> usize {
+        let below = self.snapshots.first().map_or(below, |oldest| below.min(oldest.zxid()));
+        self.purge_while(|segment| segment.last.zxid < below)
+    }
+
+    /// Frees the segments from the oldest on of which `needless` says so.
+    fn purge_while(&mut self, needless: impl Fn(&Segment) -> bool) -> usize {
         // The next segment must have a durable batch, hence a durable header: else the log would begin nowhere.
-        let below = self.snapshot.map_or(below, |snapshot| below.min(snapshot.name.zxid));
-        let needless = |s: &&Segment| s.last.zxid < below && s.last.seq < self.flushed.seq;
+        let needless = |s: &&Segment| needless(s) && s.last.seq < self.flushed.seq;
         let within = &self.segments[..self.segments.len().saturating_sub(1)];
         let count = within.iter().take_while(needless).count();
         if count == 0 {
@@ -387,6 +417,11 @@ impl Log {
         self.base().zxid
     }
 
+    /// Whether it has all transactions from the very first on.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.base() == Point::default()
+    }
+
     /// The point that the first segment continues.
     fn base(&self) -> Point {
         self.segments.first().map_or(self.sealed, |s| s.from)
@@ -418,4 +453,23 @@ impl Log {
         self.failed.get_or_insert_with(|| error.to_string());
         error
     }
+}
+
+/// Renames the damaged snapshots, durably, and says what is wrong with them.
+fn set_snapshots_aside(
+    vol: &dyn Volume,
+    found: &Snapshots,
+    names: &[SnapshotName],
+) -> Result<Vec<DamagedSnapshot>, LogError> {
+    let files = Files::list(vol)?;
+    let mut moved = Vec::new();
+    for (name, error) in found.damaged.iter().filter(|(name, _)| names.contains(name)) {
+        let file = name.to_string();
+        let fault = SnapshotFault::of(error).expect("only such errors are noted");
+        moved.push(DamagedSnapshot { path: files.path(&file), fault, aside: aside::rename(&files, &file)? });
+    }
+    if !moved.is_empty() {
+        files.sync_dir()?;
+    }
+    Ok(moved)
 }

@@ -14,12 +14,13 @@ use super::inventory::Inventory;
 use super::marks::Mark;
 use super::name::SegmentName;
 use super::options::LogOptions;
+use super::runs::Runs;
 use super::slots::{SlotValue, Slots};
 use super::stock::{Free, Stock, next_id};
 use super::walk::Walk;
 use super::{RecoveryReport, Segment};
 use crate::id::Zxid;
-use crate::snapshot::{Published, SnapshotName, file as snapshot};
+use crate::snapshot::{Published, SnapshotName, Snapshots, file as snapshot};
 
 /// Called with each transaction of the log in order, as its bytes and its zxid.
 pub type Replay<'a> = dyn FnMut(&[u8], Zxid) -> Result<(), ReplayError> + 'a;
@@ -33,8 +34,10 @@ pub(super) struct Recovered {
     pub offset: u64,
     pub tip: Point,
     pub purged: Point,
-    /// The snapshot that the log continues.
-    pub snapshot: Option<Published>,
+    /// Those behind which the log goes on, oldest first.
+    pub snapshots: Vec<Published>,
+    /// Names of those that are damaged.
+    pub damaged: Vec<SnapshotName>,
     pub slots: Slots<Mark>,
     pub epochs: EpochFile,
     pub stock: Stock,
@@ -50,15 +53,27 @@ pub(crate) enum Anew {
     IfNonvoting,
 }
 
+/// What the transactions are to be replayed into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behind {
+    /// Nothing: all transactions are needed.
+    Beginning,
+    /// What this snapshot holds.
+    Snapshot(Published),
+    /// No state at all: wherever the log begins will do.
+    Anything,
+}
+
 /// Reads the directory; a new one is given what it needs.
 pub(super) fn recover(
     files: &mut Files<'_>,
-    snapshot: Option<Published>,
+    snapshots: &Snapshots,
+    behind: Behind,
     anew: Anew,
     options: &LogOptions,
     replay: &mut Replay<'_>,
 ) -> Result<Recovered, LogError> {
-    let inventory = Inventory::take(files, snapshot)?;
+    let inventory = Inventory::take(files, snapshots)?;
     let mut epochs = EpochFile::load(files)?;
     let slots = match Slots::<Mark>::load(files)? {
         Some(slots) => slots,
@@ -70,15 +85,16 @@ pub(super) fn recover(
     };
     epochs.as_ref().map_or(Ok(()), |e| of_database(e.database(), EpochFile::NAME))?;
     inventory.used.iter().try_for_each(|u| of_database(u.header.database, &u.name.to_string()))?;
-    snapshot.map_or(Ok(()), |s| of_database(s.database, &s.name.to_string()))?;
+    snapshots.headers.iter().try_for_each(|s| of_database(s.database, &s.file()))?;
 
-    let mut walk = Walk::new(files, &inventory, slots.value())?;
+    let mut walk = Walk::new(files, &inventory, slots.value(), snapshots, behind)?;
     let end = walk.run(replay)?;
+    walk.check_end(&end)?;
     // Versions that looked too late have made their own files in such a directory.
     if walk.tip.seq == 0 {
         refuse_foreign(files, &inventory)?;
     }
-    let Walk { segments, tip, owed, records, generation, start, .. } = walk;
+    let Walk { segments, tip, owed, records, generation, purged, gap, runs, .. } = walk;
     // What came back after the end of a process may still be in the device's cache only, and soon somebody is
     // told of it. Batches at or below the evidence were flushed by those who wrote them.
     for (i, segment) in segments.iter().enumerate() {
@@ -86,7 +102,7 @@ pub(super) fn recover(
             files.sync(&segment.name.to_string())?;
         }
     }
-    snapshot::remove_unfinished(files.volume())?;
+    snapshot::remove_all_unfinished(files.volume())?;
     files.sync(Mark::FILE)?;
     if let Some(epochs) = &mut epochs {
         epochs.repair(files.volume())?;
@@ -114,14 +130,36 @@ pub(super) fn recover(
         ignored: inventory.ignored.clone(),
         epochs_lost,
         set_aside: None,
+        damaged_snapshots: Vec::new(),
+        gap,
+        runs,
     };
-    let (purged, offset) = (start, end.offset);
+    let offset = end.offset;
     let mut stock = stock(&inventory, &segments, options);
+    // The log does not reach back to those before what was purged.
+    let is_alive = |s: &&Published| s.point().at() >= purged.at();
+    let alive: Vec<Published> = snapshots.sound().filter(is_alive).copied().collect();
+    let damaged = snapshots.damaged.iter().map(|(name, _)| *name).filter(|name| name.zxid >= purged.zxid);
+    let damaged: Vec<SnapshotName> = damaged.collect();
     let names = files.iter().filter_map(|(file, _)| SnapshotName::parse(file));
-    for dead in names.filter(|&name| Some(name) != snapshot.map(|s| s.name)) {
+    let is_used = |name: SnapshotName| damaged.contains(&name) || alive.iter().any(|s| s.name == name);
+    for dead in names.filter(|name| !is_used(*name)) {
         stock.add_free(Free { file: dead.to_string(), len: 0 });
     }
-    Ok(Recovered { generation, segments, offset, tip, purged, snapshot, slots, epochs, stock, report })
+    let snapshots = alive;
+    Ok(Recovered {
+        generation,
+        segments,
+        offset,
+        tip,
+        purged,
+        snapshots,
+        damaged,
+        slots,
+        epochs,
+        stock,
+        report,
+    })
 }
 
 /// A directory without marks: new, or robbed of them.
@@ -137,7 +175,7 @@ fn create(
     let promised = found != nothing && !(found.nonvoting && anew == Anew::IfNonvoting);
     if inventory.has_log() || promised {
         let behind = inventory.used.last().map(|u| u.header.from().zxid);
-        let through = behind.max(inventory.snapshot.map(|s| s.name.zxid));
+        let through = behind.max(inventory.snapshot);
         return Err(Corruption {
             path: files.path(Mark::FILE),
             offset: 0,
@@ -145,6 +183,7 @@ fn create(
             lost_after: Zxid::ZERO,
             lost_through: through,
             evidence: Evidence::Log,
+            instead: None,
         }
         .into());
     }
@@ -175,6 +214,9 @@ fn create(
         ignored: inventory.ignored.clone(),
         epochs_lost: false,
         set_aside: None,
+        damaged_snapshots: Vec::new(),
+        gap: None,
+        runs: Runs::default(),
     };
     Ok(Recovered {
         generation: 1,
@@ -182,7 +224,8 @@ fn create(
         offset: 0,
         tip: Point::default(),
         purged: Point::default(),
-        snapshot: None,
+        snapshots: Vec::new(),
+        damaged: Vec::new(),
         slots,
         epochs,
         stock: stock(&inventory, &[], options),

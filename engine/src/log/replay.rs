@@ -3,29 +3,26 @@
 //! Blocking reads of what is durable, one batch in memory at a time.
 
 use super::error::LogError;
+use super::index::Place;
 use super::recover::Replay;
 use super::scan::{SegmentReader, records};
 use super::table::Found;
 use super::{Log, Segment};
 use crate::id::Zxid;
-use crate::io::{BLOCK, Volume};
-use crate::snapshot::Published;
+use crate::io::Volume;
 
 impl Log {
-    /// The snapshot behind which the log begins.
-    pub(crate) fn snapshot(&self) -> Option<&Published> {
-        self.snapshot.as_ref()
-    }
-
-    /// Calls `replay` with all durable transactions up to `upto`, in order.
+    /// Calls `replay` with all durable transactions above `after` up to `upto`, in order.
     pub(crate) fn replay(
         &self,
         vol: &dyn Volume,
+        after: Zxid,
         upto: Zxid,
         replay: &mut Replay<'_>,
     ) -> Result<(), LogError> {
-        for segment in &self.segments {
-            if segment.from.zxid > upto || !self.replay_segment(vol, segment, upto, replay)? {
+        let first = self.segments.partition_point(|s| s.last.zxid <= after);
+        for segment in &self.segments[first..] {
+            if segment.from.zxid > upto || !self.replay_segment(vol, segment, after, upto, replay)? {
                 break;
             }
         }
@@ -37,18 +34,20 @@ impl Log {
         &self,
         vol: &dyn Volume,
         segment: &Segment,
+        after: Zxid,
         upto: Zxid,
         replay: &mut Replay<'_>,
     ) -> Result<bool, LogError> {
         let end = segment.last.seq.min(self.durable.seq);
         let mut reader = SegmentReader::new(vol, segment.name, segment.len);
-        let (mut tip, mut offset) = (segment.from, BLOCK as u64);
+        let Place { mut offset, from: mut tip } = segment.place_up_to(after);
         while tip.seq < end {
             let (Found::Whole, Some(batch)) = reader.judge(offset, tip, segment.generation)? else {
                 return Err(self.unreadable(vol, segment, offset, tip));
             };
             let last = if batch.seq == segment.last.seq { segment.last.zxid } else { batch.end().zxid };
-            for (zxid, txn) in records(reader.payload(offset, &batch)?).take_while(|(z, _)| *z <= last) {
+            let live = records(reader.payload(offset, &batch)?).take_while(|(z, _)| *z <= last);
+            for (zxid, txn) in live.skip_while(|(z, _)| *z <= after) {
                 if zxid > upto {
                     return Ok(false);
                 }

@@ -45,8 +45,8 @@ impl Log {
             }
         })?;
         file::publish(vol, &written).map_err(|error| self.fail(error))?;
-        if let Some(old) = self.snapshot.replace(written) {
-            self.stock.add_free(Free { file: old.name.to_string(), len: 0 });
+        for old in std::mem::replace(&mut self.snapshots, vec![written]) {
+            self.stock.add_free(Free { file: old.file(), len: 0 });
         }
         self.begin_behind_snapshot(vol, Some(name))?;
         Ok(Durable::mint(self.durable.zxid))
@@ -58,7 +58,7 @@ impl Log {
         vol: &dyn Volume,
         name: Option<SegmentName>,
     ) -> Result<(), LogError> {
-        let snapshot = self.snapshot.expect("the caller has published it");
+        let snapshot = *self.snapshots.last().expect("the caller has published it");
         let name = match name {
             Some(name) => name,
             None => self.stock.take_blocking(vol)?,

@@ -3,6 +3,7 @@
 //! Each position is reduced to [`Facts`], and [`table`](super::table) says what they mean; this file gathers the
 //! facts and names the file to blame. It reads and never writes. Called by `recover` only.
 
+use super::earlier::{Earlier, LogGap};
 use super::error::{Corruption, Damage, Evidence, LogError};
 use super::files::Files;
 use super::format::{BatchHeader, Point, SegmentHeader};
@@ -10,12 +11,14 @@ use super::index::{Index, Place};
 use super::inventory::{Inventory, Sighting, Used, sightings_from};
 use super::marks::Mark;
 use super::name::SegmentName;
-use super::recover::Replay;
+use super::recover::{Behind, Replay};
+use super::runs::Runs;
 use super::scan::{SegmentReader, records};
 use super::table::{Decision, Facts, Found, Row, decide};
 use super::{Segment, TornTail};
 use crate::id::Zxid;
 use crate::io::BLOCK;
+use crate::snapshot::{Origin, Published, Snapshots};
 
 /// How the walk ended.
 pub(super) struct End {
@@ -45,22 +48,29 @@ pub(super) struct Walk<'a> {
     mark: Mark,
     /// Whether the batch that the mark names is part of the log, not cut off since.
     mark_is_live: bool,
-    /// The log begins here at the latest: what was purged, or the end of the snapshot.
-    pub start: Point,
+    behind: Behind,
+    /// Transactions behind this point are needed.
+    start: Point,
+    /// What was before this point may be missing: it was purged, or replaced by what was received.
+    pub purged: Point,
+    /// Snapshots that were made of the log.
+    made: Vec<Published>,
     pub owed: Owed,
     pub tip: Point,
     pub segments: Vec<Segment>,
+    pub gap: Option<LogGap>,
+    pub runs: Runs,
     pub records: u64,
 }
 
 /// What is behind a position where the log cannot go on.
 #[derive(Default)]
-struct Behind {
+struct Later {
     /// The first later batch, and whether it is in the same file.
     first: Option<(Sighting, bool)>,
 }
 
-impl Behind {
+impl Later {
     fn see(&mut self, sighting: Sighting, same_file: bool) {
         if self.first.is_none_or(|(first, _)| sighting.seq < first.seq) {
             self.first = Some((sighting, same_file));
@@ -69,13 +79,25 @@ impl Behind {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(files: &'a Files<'a>, inventory: &'a Inventory, mark: Mark) -> Result<Walk<'a>, LogError> {
+    pub fn new(
+        files: &'a Files<'a>,
+        inventory: &'a Inventory,
+        mark: Mark,
+        snapshots: &Snapshots,
+        behind: Behind,
+    ) -> Result<Walk<'a>, LogError> {
         let generation = inventory.generation(&mark);
         let cut = inventory.limit(mark.generation);
         // A mark from before the snapshot says nothing of the log behind it.
-        let is_older = mark.generation < inventory.oldest();
+        let is_older = mark.generation < inventory.root;
         let mark_is_live = !is_older && cut.is_none_or(|cut| mark.durable().seq <= cut.seq);
-        let start = inventory.snapshot_end().filter(|_| is_older).unwrap_or(mark.purged());
+        let oldest = snapshots.headers.first().map(Published::point);
+        let purged = oldest.filter(|_| is_older).unwrap_or(mark.purged());
+        let start = match behind {
+            Behind::Beginning => Point::default(),
+            Behind::Snapshot(snapshot) => snapshot.point(),
+            Behind::Anything => purged,
+        };
         let mut walk = Walk {
             files,
             inventory,
@@ -83,14 +105,22 @@ impl<'a> Walk<'a> {
             generation,
             mark,
             mark_is_live,
+            behind,
             start,
+            purged,
+            made: snapshots.headers.iter().filter(|h| h.origin != Origin::Received).copied().collect(),
             owed: Owed { seq: 0, evidence: Evidence::Mark },
             tip: start,
             segments: Vec::new(),
+            gap: None,
+            runs: Runs::new(start.zxid),
             records: 0,
         };
         if mark_is_live {
             walk.owed.raise(mark.durable().seq, || Evidence::Mark);
+        }
+        for made in &walk.made {
+            walk.owed.raise(made.seq, || Evidence::Made { path: files.path(&made.file()) });
         }
         for used in &walk.live {
             let path = || Evidence::Segment { path: files.path(&used.name.to_string()) };
@@ -113,7 +143,12 @@ impl<'a> Walk<'a> {
             let damage = Damage::MissingGeneration { generation: mark.generation };
             return Err(walk.corrupt_directory(damage, Some(mark.durable().zxid)));
         }
-        if let Some(orphan) = inventory.orphan() {
+        let needs_all = matches!(behind, Behind::Beginning);
+        if start.at() < purged.at() || needs_all && inventory.root > 0 {
+            let zxid = purged.zxid;
+            return Err(walk.corrupt_directory(Damage::MissingSnapshot { zxid }, Some(zxid)));
+        }
+        if let Some(orphan) = inventory.orphan(start) {
             walk.owed.evidence = Evidence::Segment { path: files.path(&orphan.name.to_string()) };
             walk.tip = Point::default();
             let zxid = orphan.header.from().zxid;
@@ -122,18 +157,24 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// Goes through the live segments. The first one that is needed is the last that begins at or before what was
-    /// purged: older ones may be there or not.
+    /// Goes through the live segments. The first one that is needed is the last that begins at or before the point where
+    /// the state begins.
     pub fn run(&mut self, replay: &mut Replay<'_>) -> Result<End, LogError> {
-        if self.live.is_empty() && self.inventory.snapshot.is_some() {
+        if self.live.is_empty() && Some(self.start) == self.inventory.received {
             // Published, and its log not yet begun: nobody was told of anything behind it.
             return Ok(End { offset: 0, torn: None });
         }
-        let first = self.live.iter().rposition(|u| u.header.from().seq <= self.start.seq);
+        let first = self.live.iter().rposition(|u| u.header.from().at() <= self.start.at());
         let Some(mut i) = first else {
             return self.run_headless();
         };
         self.tip = self.live[i].header.from();
+        self.check_beginning(i)?;
+        let Earlier { segments, gap, runs } = Earlier::of(self.files, &self.live, i, self.purged)?;
+        (self.segments, self.gap, self.runs) = (segments, gap, runs);
+        if self.gap.is_some() {
+            self.purged = self.segments.first().map_or(self.tip, |s| s.from);
+        }
         loop {
             match self.walk_segment(i, replay)? {
                 Some(end) => return Ok(end),
@@ -145,12 +186,14 @@ impl<'a> Walk<'a> {
     /// The segment that the log begins in has no header: nothing was ever acknowledged, or it is lost. There may
     /// be later ones whose headers arrived first.
     fn run_headless(&mut self) -> Result<End, LogError> {
-        let mut behind = Behind::default();
+        let mut behind = Later::default();
         self.see_live(0, &mut behind)?;
         self.see_headless(&mut behind);
         let row = self.decide(Found::Nothing, false, false, behind.first.is_some());
+        // What a snapshot was made of is never freed as a whole.
+        let is_within = matches!(self.behind, Behind::Snapshot(s) if s.origin != Origin::Received);
         match row.decision {
-            Decision::Corrupt => {
+            decision if decision == Decision::Corrupt || is_within => {
                 if let Some(oldest) = self.live.first() {
                     let header = &oldest.header;
                     return Err(self.missing(header.from_number, Some(header.from().zxid)));
@@ -197,7 +240,7 @@ impl<'a> Walk<'a> {
                 false => reader.judge(offset, self.tip, header.generation)?,
             };
             let mut row = self.decide(found, at_cut, succeeded, false);
-            let mut behind = Behind::default();
+            let mut behind = Later::default();
             let goes_on =
                 matches!(row.decision, Decision::Accept | Decision::NextSegment | Decision::FollowCut);
             if !goes_on {
@@ -247,13 +290,41 @@ impl<'a> Walk<'a> {
         if self.mark_is_live && marked.seq == end.seq && marked.crc != end.crc {
             return replaced(marked, Evidence::Mark);
         }
-        if let Some(cut) = limit.filter(|cut| cut.seq == end.seq) {
-            let within = (batch.first_zxid..=batch.last_zxid).contains(&cut.zxid.raw());
-            if cut.crc != end.crc || !within {
-                return replaced(cut, Evidence::Log);
+        let within = |zxid: Zxid| (batch.first_zxid..=batch.last_zxid).contains(&zxid.raw());
+        let cut = limit.filter(|cut| cut.seq == end.seq);
+        if let Some(cut) = cut.filter(|cut| cut.crc != end.crc || !within(cut.zxid)) {
+            return replaced(cut, Evidence::Log);
+        }
+        for made in self.made.iter().filter(|made| made.seq == end.seq) {
+            let point = made.point();
+            let is_dead = cut.is_some_and(|cut| cut.zxid < point.zxid);
+            if point.crc != end.crc || !within(point.zxid) || is_dead {
+                return replaced(point, Evidence::Made { path: self.files.path(&made.file()) });
             }
         }
         Ok(())
+    }
+
+    /// Where the state begins at the very end of a segment's predecessor, whose batches nobody looks at.
+    fn check_beginning(&self, i: usize) -> Result<(), LogError> {
+        let Used { name, header, .. } = &self.live[i];
+        let Behind::Snapshot(snapshot) = &self.behind else { return Ok(()) };
+        let (point, from) = (snapshot.point(), header.from());
+        if from.seq != point.seq || from == point {
+            return Ok(());
+        }
+        let evidence = Evidence::Made { path: self.files.path(&snapshot.file()) };
+        Err(self.corruption(*name, 0, Damage::Replaced { seq: point.seq }, Some(point.zxid), evidence))
+    }
+
+    /// Fails if the log ends before a snapshot that was made of it, or of which at least the name says so.
+    pub fn check_end(&self, end: &End) -> Result<(), LogError> {
+        let Some(zxid) = self.inventory.snapshot.filter(|zxid| *zxid > self.tip.zxid) else { return Ok(()) };
+        let damage = Damage::EndsBefore { zxid };
+        Err(match self.segments.last() {
+            Some(last) => self.corruption(last.name, end.offset, damage, Some(zxid), Evidence::Snapshot),
+            None => self.corrupt_directory(damage, Some(zxid)),
+        })
     }
 
     /// Hands the transactions of a whole batch out, up to where it was cut.
@@ -266,10 +337,18 @@ impl<'a> Walk<'a> {
         replay: &mut Replay<'_>,
     ) -> Result<(), LogError> {
         let cut = limit.filter(|cut| cut.seq == batch.seq).map(|cut| cut.zxid);
+        let in_snapshot = match &self.behind {
+            Behind::Snapshot(snapshot) => Some(snapshot.zxid()),
+            _ => None,
+        };
         let path = reader.name;
         for (zxid, txn) in records(reader.payload(offset, batch)?) {
             if cut.is_some_and(|cut| zxid > cut) {
                 break;
+            }
+            self.runs.push(zxid);
+            if in_snapshot.is_some_and(|last| zxid <= last) {
+                continue;
             }
             self.records += 1;
             replay(txn, zxid).map_err(|source| {
@@ -291,7 +370,7 @@ impl<'a> Walk<'a> {
         i: usize,
         offset: u64,
         reader: &mut SegmentReader<'_>,
-        behind: &mut Behind,
+        behind: &mut Later,
     ) -> Result<(), LogError> {
         let found = sightings_from(reader, offset)?;
         self.see_all(reader.name, &found, Some(offset), behind);
@@ -301,7 +380,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Looks at the live segments from the `first` on.
-    fn see_live(&mut self, first: usize, behind: &mut Behind) -> Result<(), LogError> {
+    fn see_live(&mut self, first: usize, behind: &mut Later) -> Result<(), LogError> {
         for i in first..self.live.len() {
             let used = self.live[i].clone();
             let SegmentHeader { generation, durable_seq, .. } = used.header;
@@ -314,7 +393,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn see_headless(&mut self, behind: &mut Behind) {
+    fn see_headless(&mut self, behind: &mut Later) {
         let inventory = self.inventory;
         for file in &inventory.headless {
             self.see_all(file.name, &file.batches, None, behind);
@@ -322,7 +401,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `here` is the offset of the position itself, where it is in this file: what stands there is no later batch.
-    fn see_all(&mut self, name: SegmentName, found: &[Sighting], here: Option<u64>, behind: &mut Behind) {
+    fn see_all(&mut self, name: SegmentName, found: &[Sighting], here: Option<u64>, behind: &mut Later) {
         for batch in found.iter().filter(|b| b.generation == self.generation) {
             let path = || self.files.path(&name.to_string());
             self.owed.raise(batch.durable_seq, || Evidence::Batch { path: path(), offset: batch.offset });
@@ -340,7 +419,7 @@ impl<'a> Walk<'a> {
         offset: u64,
         found: Found,
         batch: Option<BatchHeader>,
-        behind: &Behind,
+        behind: &Later,
     ) -> LogError {
         let seq = self.tip.seq.saturating_add(1);
         let here = &self.live[i];
@@ -391,7 +470,8 @@ impl<'a> Walk<'a> {
         evidence: Evidence,
     ) -> LogError {
         let path = self.files.path(&name.to_string());
-        Corruption { path, offset, damage, lost_after: self.tip.zxid, lost_through, evidence }.into()
+        let lost_after = self.tip.zxid;
+        Corruption { path, offset, damage, lost_after, lost_through, evidence, instead: None }.into()
     }
 
     fn corrupt_directory(&self, damage: Damage, through: Option<Zxid>) -> LogError {
@@ -402,6 +482,7 @@ impl<'a> Walk<'a> {
             lost_after: self.tip.zxid,
             lost_through: through.filter(|z| *z > self.tip.zxid),
             evidence: self.owed.evidence.clone(),
+            instead: None,
         }
         .into()
     }

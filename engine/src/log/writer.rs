@@ -19,6 +19,7 @@ use super::{Log, Segment, Space};
 use crate::id::Zxid;
 use crate::io::{AlignedBuf, BLOCK, Disk, WriteDone, WriteOp};
 use crate::mutant::{Mutant, planted};
+use crate::snapshot::Origin;
 
 /// Bytes that are kept for encoding the next transaction; what a longer one took beyond is given back.
 const SCRATCH: usize = 1 << 20;
@@ -184,9 +185,10 @@ impl Log {
         durable_seq: u64,
     ) -> SegmentHeader {
         let header = SegmentHeader::new(self.database, name, self.options.segment_bytes, self.generation);
-        match &self.snapshot {
-            Some(snapshot) if snapshot.point() == from => header.continuing_snapshot(from),
-            _ => header.continuing(from, before, durable_seq),
+        let received = self.snapshots.iter().any(|s| s.origin == Origin::Received && s.point() == from);
+        match received {
+            true => header.continuing_snapshot(from),
+            false => header.continuing(from, before, durable_seq),
         }
     }
 

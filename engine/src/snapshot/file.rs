@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::format::{FirstBlock, Origin, PIECE, Published, SnapshotName, VERSION};
 use super::load::{Loaded, Loader};
+use super::steps::MAKING;
 use super::{SnapshotError, stream};
 use crate::id::{SessionId, Zxid};
 use crate::io::{BLOCK, Volume};
@@ -18,7 +19,7 @@ use crate::tree::Tree;
 /// The name of a snapshot that is being written. The next start removes what a kill leaves of it.
 pub(crate) const UNFINISHED: &str = "unfinished-snapshot";
 
-/// All snapshots by generation, the newest last.
+/// All snapshots by generation and zxid, the newest last.
 pub(crate) fn names(vol: &dyn Volume) -> Result<Vec<SnapshotName>, LogError> {
     let files = files::Files::list(vol)?;
     let mut names: Vec<_> = files.iter().filter_map(|(name, _)| SnapshotName::parse(name)).collect();
@@ -26,15 +27,7 @@ pub(crate) fn names(vol: &dyn Volume) -> Result<Vec<SnapshotName>, LogError> {
     Ok(names)
 }
 
-/// The snapshot that counts, the one of the highest generation. All older ones are dead.
-pub(crate) fn newest(vol: &dyn Volume) -> Result<Option<Published>, LogError> {
-    match names(vol)?.last() {
-        Some(&name) => read_header(vol, name).map(Some),
-        None => Ok(None),
-    }
-}
-
-fn read_header(vol: &dyn Volume, name: SnapshotName) -> Result<Published, LogError> {
+pub(super) fn read_header(vol: &dyn Volume, name: SnapshotName) -> Result<Published, LogError> {
     let file = name.to_string();
     match Published::read(name, &files::read(vol, &file, 0, BLOCK)?) {
         FirstBlock::Header(published) => Ok(published),
@@ -101,6 +94,11 @@ pub(crate) fn publish(vol: &dyn Volume, published: &Published) -> Result<(), Log
 /// Removes what is left of a snapshot that was never published.
 pub(crate) fn remove_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
     remove_working(vol, UNFINISHED)
+}
+
+/// Removes what a process that ended left of snapshots that were never published.
+pub(crate) fn remove_all_unfinished(vol: &dyn Volume) -> Result<(), LogError> {
+    [UNFINISHED, MAKING].into_iter().try_for_each(|name| remove_working(vol, name))
 }
 
 /// Removes what is left of a file under this working name, if there is something.
@@ -238,6 +236,7 @@ fn damage(path: PathBuf, offset: u64, damage: Damage, zxid: Zxid) -> LogError {
         lost_after: Zxid::ZERO,
         lost_through: Some(zxid),
         evidence: Evidence::Snapshot,
+        instead: None,
     }
     .into()
 }

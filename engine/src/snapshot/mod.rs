@@ -8,9 +8,11 @@
 //! Nothing here knows transactions or decides which snapshot is needed: that is the log's (`log::restart`) and the
 //! store's.
 
+pub(crate) mod check;
 mod error;
 pub(crate) mod file;
 mod format;
+mod found;
 mod load;
 pub mod steps;
 mod stream;
@@ -20,10 +22,12 @@ mod tests;
 pub use error::SnapshotError;
 pub use file::{piece_checksums, read_piece};
 pub use format::{Origin, PIECE, Published};
+pub use found::{DamagedSnapshot, SnapshotFault};
 pub use load::{Fed, Limits, Loaded, Loader};
 pub use stream::write_stream;
 
 pub(crate) use format::SnapshotName;
+pub(crate) use found::Snapshots;
 
 /// What ends a stream.
 const SIGNATURE: &str = "BenWasHere";

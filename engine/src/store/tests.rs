@@ -91,7 +91,7 @@ fn housekeep(disk: &SimDisk, log: &mut Log) {
 
 /// The state after the first `count` transactions of a history.
 fn after(leader: &Leader, count: usize) -> Rebuilt {
-    let mut state = State::load(&SimDisk::new(0), None, 8).unwrap();
+    let mut state = State::empty(8);
     for payload in &leader.log[..count] {
         let (header, ..) = txn::decode(payload).unwrap();
         state.replay(payload, header.zxid).unwrap();

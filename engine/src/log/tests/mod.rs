@@ -9,6 +9,7 @@ mod fail;
 mod fuzz;
 mod real;
 mod stock;
+mod survey;
 
 use super::*;
 use crate::io::sim::{Completion, SimDisk};

@@ -1,6 +1,7 @@
 //! Damage of what was acknowledged: refused by name, or set aside by a server that must not vote from then on.
 
 use super::*;
+use crate::log::{Damage, files};
 
 /// A snapshot after zxid 20 of two pieces, and twenty transactions behind it, all vouched for by the mark.
 fn sound(disk: &SimDisk) {
