@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::cmd;
+use crate::cmd::export::Export;
+use crate::cmd::import::Import;
 use crate::error::InspectError;
 use crate::out::{Format, Out, Progress};
 
@@ -31,12 +33,33 @@ Exit codes:
   2  wrong usage, or what was asked for is not there
   3  something could not be read or written";
 
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  rkinspect import /var/lib/zookeeper /var/lib/ringkeeper
+  rkinspect import --logs /mnt/zk-log /var/lib/zookeeper /var/lib/ringkeeper
+  rkinspect import --at 0x500000123 /backup/version-2 /var/lib/ringkeeper
+
+The newest snapshot that is whole and the log behind it are taken, with the promises of the member (acceptedEpoch,
+currentEpoch) and its myid. Nothing is imported where a transaction is damaged or missing, or where the digest is
+another one than the log says; --at takes over what lies before it.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  rkinspect export /var/lib/ringkeeper /var/lib/zookeeper
+  rkinspect export --compress snappy --with-log /var/lib/ringkeeper /var/lib/zookeeper";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Transactions.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Makes a data directory of Ringkeeper from one of Apache ZooKeeper.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
+    /// Makes a data directory of Apache ZooKeeper from one of Ringkeeper.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
 }
 
 /// What to do with transactions.
@@ -56,6 +79,8 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
     let mut out = Out::new(format, to);
     let code = match &cli.command {
         Command::Log(LogCommand::Range { paths }) => cmd::log::range(paths, &mut out, progress),
+        Command::Import(options) => cmd::import::import(options, &mut out, progress),
+        Command::Export(options) => cmd::export::export(options, &mut out, progress),
     };
     progress.clear();
     // What was found before an error is worth seeing.

@@ -6,9 +6,13 @@
 //! that is lost, this goes on behind it, and says of every byte that recovery would check whether it is sound.
 
 mod body;
+mod holder;
+mod snapshots;
 mod volume;
 
 pub use crate::log::survey::{FileSurvey, Finding, Standing, Survey, TxnHere, Wanted, What, survey};
 pub use crate::snapshot::check::{SnapshotCheck, check_snapshot};
 pub use body::{Body, Item, NodeItem};
+pub use holder::holder;
+pub use snapshots::{SnapshotFile, load_snapshot, snapshot_header, snapshots};
 pub use volume::ReadOnly;

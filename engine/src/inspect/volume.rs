@@ -3,6 +3,7 @@
 //! Whoever reads a file from front to back gets it through a thread that reads ahead in large aligned pieces around
 //! the page cache, so that checking and reading go on at the same time. Everything that would write is refused.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -25,6 +26,16 @@ pub struct ReadOnly {
     /// The only file that is seen.
     only: Option<String>,
     reading: Mutex<Option<Reading>>,
+    told: Option<Told>,
+}
+
+/// Who is told how many bytes were read.
+struct Told(Box<dyn Fn(u64) + Send + Sync>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 /// The file that was read last.
@@ -48,19 +59,53 @@ struct Ahead {
 impl ReadOnly {
     /// All files of a directory.
     pub fn directory(dir: &Path) -> ReadOnly {
-        ReadOnly { dir: dir.to_owned(), only: None, reading: Mutex::new(None) }
+        ReadOnly { dir: dir.to_owned(), only: None, reading: Mutex::new(None), told: None }
     }
 
     /// One file, as if it were alone in its directory. `None` if the path does not end in a name.
     pub fn file(path: &Path) -> Option<ReadOnly> {
         let only = Some(path.file_name()?.to_str()?.to_owned());
         let dir = path.parent().map(Path::to_owned).unwrap_or_default();
-        Some(ReadOnly { dir, only, reading: Mutex::new(None) })
+        Some(ReadOnly { dir, only, reading: Mutex::new(None), told: None })
+    }
+
+    /// Calls `told` with the number of bytes after each read.
+    pub fn telling(mut self, told: impl Fn(u64) + Send + Sync + 'static) -> ReadOnly {
+        self.told = Some(Told(Box::new(told)));
+        self
     }
 
     /// Whether only one file of the directory is seen.
     pub fn is_alone(&self) -> bool {
         self.only.is_some()
+    }
+
+    /// Reads through the thread if it goes on where the last read ended.
+    fn read_on(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = reading.as_ref().is_some_and(|last| last.name == name && last.at == offset);
+        if !goes_on {
+            let read = self.read_plain(name, offset, len)?;
+            let at = offset + read.len() as u64;
+            *reading = Some(Reading { name: name.to_owned(), at, ahead: None });
+            return Ok(read);
+        }
+        let last = reading.as_mut().expect("it goes on from the last one");
+        if last.ahead.is_none() {
+            if len < PIECE / 2 || !offset.is_multiple_of(BLOCK as u64) {
+                let read = self.read_plain(name, offset, len)?;
+                last.at += read.len() as u64;
+                return Ok(read);
+            }
+            last.ahead = Some(Ahead::begin(&self.dir.join(name), offset)?);
+        }
+        let ahead = last.ahead.as_mut().expect("it was begun above");
+        let read = ahead.take(len);
+        match &read {
+            Ok(bytes) => last.at += bytes.len() as u64,
+            Err(_) => *reading = None,
+        }
+        read
     }
 
     fn read_plain(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -167,28 +212,9 @@ impl Volume for ReadOnly {
     }
 
     fn read_at(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let goes_on = reading.as_ref().is_some_and(|last| last.name == name && last.at == offset);
-        if !goes_on {
-            let read = self.read_plain(name, offset, len)?;
-            let at = offset + read.len() as u64;
-            *reading = Some(Reading { name: name.to_owned(), at, ahead: None });
-            return Ok(read);
-        }
-        let last = reading.as_mut().expect("it goes on from the last one");
-        if last.ahead.is_none() {
-            if len < PIECE / 2 || !offset.is_multiple_of(BLOCK as u64) {
-                let read = self.read_plain(name, offset, len)?;
-                last.at += read.len() as u64;
-                return Ok(read);
-            }
-            last.ahead = Some(Ahead::begin(&self.dir.join(name), offset)?);
-        }
-        let ahead = last.ahead.as_mut().expect("it was begun above");
-        let read = ahead.take(len);
-        match &read {
-            Ok(bytes) => last.at += bytes.len() as u64,
-            Err(_) => *reading = None,
+        let read = self.read_on(name, offset, len);
+        if let (Ok(read), Some(Told(told))) = (&read, &self.told) {
+            told(read.len() as u64);
         }
         read
     }

@@ -7,28 +7,35 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use ringkeeper_engine::id::{SessionId, Zxid};
-use ringkeeper_engine::log::Epochs;
+use ringkeeper_engine::inspect::ReadOnly;
+use ringkeeper_engine::log::{Epochs, epochs_in};
 use serde_json::json;
 
-use super::import::{io, must_be_empty};
+use super::import::{io, must_be_empty, zxid};
 use crate::error::{FINE, FOUND, InspectError};
 use crate::out::{Out, Progress};
 use crate::source::apache::{self, Codec, LogWriter, VERSION_2, Verdict};
 use crate::source::{self, Layout, Replayed, Source};
 
 /// What to export.
-#[derive(Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Export {
-    /// A data directory, ours or Apache's.
+    /// A data directory of a server that does not run, ours or Apache's.
+    #[arg(value_name = "SRC")]
     pub from: PathBuf,
-    /// The new directory: the dataDir of the new server.
+    /// The new directory, to be dataDir of the new server. Must not have anything in it.
+    #[arg(value_name = "DST")]
     pub to: PathBuf,
     /// The last transaction to take over; all of them if not given.
+    #[arg(long = "at", value_name = "ZXID", value_parser = zxid)]
     pub upto: Option<Zxid>,
-    /// How to compress the snapshot.
-    pub codec: Codec,
-    /// Not only the state but the log that led to it, as far as it is there.
+    /// How to compress the snapshot. Servers of Apache read all three, whatever they write themselves.
+    #[arg(long, value_enum, default_value_t = Codec::Plain)]
+    pub compress: Codec,
+    /// Export the log too, as far as it is there, with the snapshot that it begins with.
+    #[arg(long)]
     pub with_log: bool,
 }
 
@@ -49,7 +56,7 @@ pub fn export(export: &Export, out: &mut Out<'_>, progress: &Progress) -> Result
     let dir = export.to.join(VERSION_2);
     fs::create_dir_all(&dir).map_err(io("creating", &dir))?;
     let base = if export.with_log { base(&*source, upto)? } else { None };
-    let snapshot = write_snapshot(&dir, export.codec, base.as_ref().unwrap_or(&state))?;
+    let snapshot = write_snapshot(&dir, export.compress, base.as_ref().unwrap_or(&state))?;
     let mut log = None;
     if let Some(base) = &base {
         let behind = Zxid::from_raw(base.tree.last_zxid().raw() + 1);
@@ -74,7 +81,7 @@ pub fn export(export: &Export, out: &mut Out<'_>, progress: &Progress) -> Result
 fn epochs_of(source: &dyn Source, last: Zxid) -> Result<Epochs, InspectError> {
     let said = match source.layout() {
         Layout::Apache => return apache::read_epochs(source.path(), last),
-        Layout::Ours => source::our_epochs(source.path())?,
+        Layout::Ours => epochs_in(&ReadOnly::directory(source.path()))?.unwrap_or_default(),
     };
     let current = said.current.max(last.epoch());
     Ok(Epochs { accepted: said.accepted.max(current), current, nonvoting: said.nonvoting })
@@ -84,8 +91,11 @@ fn epochs_of(source: &dyn Source, last: Zxid) -> Result<Epochs, InspectError> {
 fn base(source: &dyn Source, upto: Zxid) -> Result<Option<Replayed>, InspectError> {
     for entry in source.snapshots()?.iter().filter(|entry| entry.zxid <= upto && !entry.is_dead()) {
         match source.state_at(entry.zxid, fastrand::u64(..)) {
-            Ok(state) if state.tree.last_zxid() == entry.zxid && !state.tree.is_converging() => return Ok(Some(state)),
-            Ok(_) | Err(InspectError::Damaged { .. } | InspectError::Log(_) | InspectError::Snapshot { .. }) => {}
+            Ok(state) if state.tree.last_zxid() == entry.zxid && !state.tree.is_converging() => {
+                return Ok(Some(state));
+            }
+            Ok(_)
+            | Err(InspectError::Damaged { .. } | InspectError::Log(_) | InspectError::Snapshot { .. }) => {}
             Err(error) => return Err(error),
         }
     }
@@ -99,7 +109,12 @@ fn write_snapshot(dir: &Path, codec: Codec, state: &Replayed) -> Result<PathBuf,
     apache::write_snapshot(dir, codec, &state.tree, &sessions)
 }
 
-fn write_log(source: &dyn Source, dir: &Path, from: Zxid, upto: Zxid) -> Result<Option<PathBuf>, InspectError> {
+fn write_log(
+    source: &dyn Source,
+    dir: &Path,
+    from: Zxid,
+    upto: Zxid,
+) -> Result<Option<PathBuf>, InspectError> {
     let mut writer: Option<LogWriter> = None;
     source.txns(from, upto, &mut |txn| {
         if writer.is_none() {

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::io::{FsVolume, VolumeError};
 use ringkeeper_engine::log::{Epochs, Log, LogOptions};
@@ -27,16 +28,28 @@ const LAST: &str = "marks";
 const SEGMENT: u64 = 16 << 20;
 
 /// What to import.
-#[derive(Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Import {
-    /// dataDir or `version-2` of the Apache server, which must not run.
+    /// dataDir (or version-2) of an Apache server that does not run.
+    #[arg(value_name = "SRC")]
     pub from: PathBuf,
-    /// Its dataLogDir, if that is another one.
-    pub logs: Option<PathBuf>,
-    /// The new directory: dataLogDir of the new server, which is the dataDir unless it is set.
+    /// The new directory, to be dataDir of the new server, or dataLogDir if that is set. Must not have anything in it.
+    #[arg(value_name = "DST")]
     pub to: PathBuf,
+    /// dataLogDir of the Apache server, if that is not its dataDir.
+    #[arg(long, value_name = "DIR")]
+    pub logs: Option<PathBuf>,
     /// The last transaction to take over; all of them if not given.
+    #[arg(long = "at", value_name = "ZXID", value_parser = zxid)]
     pub upto: Option<Zxid>,
+}
+
+/// A zxid as everybody writes it: hexadecimal, with or without 0x.
+pub(super) fn zxid(text: &str) -> Result<Zxid, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let number =
+        u64::from_str_radix(digits, 16).map_err(|error| format!("a zxid is hexadecimal: {error}"))?;
+    Ok(Zxid::from_raw(number.cast_signed()))
 }
 
 /// Imports, and says what was found and made.

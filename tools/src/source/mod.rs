@@ -5,6 +5,7 @@
 //! lock is taken. Every command of `rkinspect` stands on this.
 
 pub mod apache;
+mod ours;
 mod report;
 mod state;
 
@@ -98,6 +99,13 @@ pub struct SnapshotEntry {
     pub kind: SnapshotKind,
 }
 
+impl SnapshotEntry {
+    /// Whether recovery takes no notice of it.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.kind, SnapshotKind::Ours { dead: true, .. })
+    }
+}
+
 /// Takes transactions in order.
 pub type TxnSink<'a> = dyn FnMut(&TxnAt<'_>) -> Result<(), InspectError> + 'a;
 /// Takes what is in a snapshot, in the order of the file.
@@ -131,12 +139,30 @@ pub trait Source {
     /// Looks at every byte of the log, and says of each file what is damaged.
     fn verify_log(&self) -> Result<Vec<FileReport>, InspectError>;
 
+    /// The same, with all sound transactions handed out on the way, also those behind damage.
+    fn scan_log(&self, sink: &mut TxnSink<'_>) -> Result<Vec<FileReport>, InspectError> {
+        let everything = (Zxid::from_raw(i64::MIN), Zxid::from_raw(i64::MAX));
+        match self.txns(everything.0, everything.1, sink) {
+            // The report says it, and more.
+            Err(InspectError::Damaged { .. }) => {}
+            other => other?,
+        }
+        self.verify_log()
+    }
+
     /// Looks at every byte of the snapshots.
     fn verify_snapshots(&self) -> Result<Vec<FileReport>, InspectError>;
 }
 
 /// Opens a directory, or one log or snapshot file. `progress` is told of what is read from it.
 pub fn open(path: &Path, progress: &Progress) -> Result<Box<dyn Source>, InspectError> {
-    let _ = progress;
-    Err(InspectError::NotOurs { path: path.to_owned(), why: "no format is known" })
+    if let Some(ours) = ours::open(path, progress)? {
+        return Ok(Box::new(ours));
+    }
+    if let Some(apache) = apache::open(path, progress)? {
+        return Ok(Box::new(apache));
+    }
+    let why = "there is no marks, no log.<16 digits>-<16 digits>, no snapshot.<16 digits>-<8 digits> of Ringkeeper's, \
+               and no log.<zxid>, no snapshot.<zxid> of Apache's, nor below version-2";
+    Err(InspectError::NotOurs { path: path.to_owned(), why })
 }

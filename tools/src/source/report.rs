@@ -1,5 +1,6 @@
 //! What a verification says of one file. The same for our files and Apache's.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use ringkeeper_engine::id::Zxid;
@@ -58,6 +59,15 @@ pub struct Lost {
     pub through: Option<Zxid>,
 }
 
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.through {
+            Some(through) => write!(f, "transactions behind {} up to {through} are lost", self.after),
+            None => write!(f, "transactions behind {} are lost", self.after),
+        }
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileReport {
@@ -73,6 +83,12 @@ pub struct FileReport {
     pub last: Option<Zxid>,
     /// Sound live transactions in it; of a snapshot, 0.
     pub txns: u64,
+    /// Batches that hold them, where there are such; else 0.
+    pub batches: u64,
+    /// Bytes of these transactions, without any header.
+    pub txn_bytes: u64,
+    /// Bytes that they take in the file, headers and padding included.
+    pub batch_bytes: u64,
     /// Damaged ranges, in order, not overlapping.
     pub ranges: Vec<DamagedRange>,
     /// What else is to be said: why it is dead, that it ends in a torn tail.
@@ -89,6 +105,9 @@ impl FileReport {
             first: None,
             last: None,
             txns: 0,
+            batches: 0,
+            txn_bytes: 0,
+            batch_bytes: 0,
             ranges: Vec::new(),
             notes: Vec::new(),
         }

@@ -14,7 +14,7 @@ use crate::log::marks::Mark;
 use crate::log::name::SegmentName;
 use crate::log::scan::SegmentReader;
 use crate::log::slots::{SlotValue, Slots, sound_slots};
-use crate::snapshot::{SnapshotName, check};
+use crate::snapshot::{Origin, SnapshotName, Snapshots};
 
 /// A segment that is or was part of the log.
 #[derive(Clone, Debug)]
@@ -76,30 +76,36 @@ pub(super) struct Stock {
     pub mark: Option<Mark>,
     /// The log begins here at the latest, where that is known.
     pub start: Option<Point>,
+    /// Where snapshots of the log end that were made here.
+    pub made: Vec<Point>,
+    /// What the first live segment continues.
+    pub begins_behind: Option<Zxid>,
 }
 
 impl Stock {
     pub fn take(vol: &dyn Volume, wanted: Wanted, alone: bool) -> Result<Stock, LogError> {
         let files = Files::list(vol)?;
-        let snapshots: Vec<SnapshotName> =
-            files.iter().filter_map(|(name, _)| SnapshotName::parse(name)).collect();
-        let oldest = snapshots.iter().map(|name| name.generation).max().unwrap_or(0);
+        let snapshots = if alone { Snapshots::default() } else { Snapshots::list(vol)? };
         let mark = if alone { None } else { Slots::<Mark>::load(&files)?.map(|slots| slots.value()) };
+        let made = snapshots.headers.iter().filter(|header| header.origin() != Origin::Received);
         let mut stock = Stock {
             files: Vec::new(),
             segments: Vec::new(),
             cuts: Vec::new(),
-            generation: oldest.saturating_sub(1),
+            generation: snapshots.root.saturating_sub(1),
             mark,
             start: None,
+            made: made.map(|header| header.point()).collect(),
+            begins_behind: None,
         };
         stock.list(&files)?;
-        stock.choose(&snapshots, oldest, vol)?;
+        stock.choose(&snapshots);
         if !alone {
             stock.look_at_slots::<Mark>(&files)?;
             stock.look_at_slots::<EpochSlot>(&files)?;
             stock.look_for_snapshot(&snapshots);
         }
+        stock.begins_behind = stock.segments.first().and_then(|first| first.from).map(|from| from.zxid);
         if let Wanted::Within(from, _) = wanted {
             stock.skip_before(from);
         }
@@ -175,13 +181,14 @@ impl Stock {
     }
 
     /// Sorts out what is dead.
-    fn choose(&mut self, snapshots: &[SnapshotName], oldest: u32, vol: &dyn Volume) -> Result<(), LogError> {
+    fn choose(&mut self, snapshots: &Snapshots) {
+        let oldest = snapshots.root;
         let of = |segment: &Segment| Some((segment.generation, segment.from?));
         self.cuts = self.segments.iter().filter(|s| s.generation >= oldest).filter_map(of).collect();
         let generations = self.segments.iter().map(|s| s.generation);
         self.generation = generations.fold(self.generation, u32::max);
         self.start = match self.mark {
-            Some(mark) if mark.generation < oldest => root(snapshots, oldest, vol)?,
+            Some(mark) if mark.generation < oldest => snapshots.headers.first().map(|oldest| oldest.point()),
             Some(mark) => Some(mark.purged()),
             None => None,
         };
@@ -211,7 +218,6 @@ impl Stock {
             let lost = (Zxid::ZERO, Some(mark.durable().zxid));
             self.missing(format!("log.* of generation {}", mark.generation), Some(lost));
         }
-        Ok(())
     }
 
     /// Leaves out segments that end before a transaction.
@@ -241,9 +247,9 @@ impl Stock {
     }
 
     /// A log that continues a snapshot needs one of its generation.
-    fn look_for_snapshot(&mut self, snapshots: &[SnapshotName]) {
+    fn look_for_snapshot(&mut self, snapshots: &Snapshots) {
         let Some(first) = self.segments.first().filter(|first| first.behind_snapshot) else { return };
-        if snapshots.iter().all(|name| name.generation < first.generation) {
+        if snapshots.names().all(|name| name.generation < first.generation) {
             let zxid = first.from.map_or(Zxid::ZERO, |from| from.zxid);
             let name = SnapshotName { generation: first.generation, zxid };
             self.missing(name.to_string(), Some((Zxid::ZERO, Some(zxid))));
@@ -256,13 +262,6 @@ impl Stock {
         let (lost_after, lost_through) = (lost.map(|lost| lost.0), lost.and_then(|lost| lost.1));
         self.files[file].findings.push(Finding { lost_after, lost_through, ..Finding::of(What::File) });
     }
-}
-
-/// The end of the snapshot that was received as the beginning of the log, if it is there.
-fn root(snapshots: &[SnapshotName], oldest: u32, vol: &dyn Volume) -> Result<Option<Point>, LogError> {
-    let root = snapshots.iter().filter(|name| name.generation == oldest).min();
-    let Some(&root) = root else { return Ok(None) };
-    Ok(check::sound_header(vol, root)?.map(|root| root.point()))
 }
 
 fn later_cut(cuts: &[(u32, Point)], generation: u32) -> Option<Point> {

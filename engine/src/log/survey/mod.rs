@@ -183,6 +183,8 @@ pub struct Survey {
     pub files: Vec<FileSurvey>,
     /// With [`Wanted::Within`]: index of the file and the damage that ended the handing out.
     pub interrupted: Option<(usize, Finding)>,
+    /// The last transaction before the first that the log can have; `None` if there is no log.
+    pub begins_behind: Option<Zxid>,
 }
 
 /// Looks at the log in `vol`, and calls `sink` with transactions in order until it breaks. With `alone` what is in the

@@ -42,6 +42,7 @@ impl Walk<'_> {
             file.txn_bytes += run.txn_bytes;
             file.batch_bytes += run.batch_bytes;
         }
+        let begins_behind = self.stock.begins_behind;
         let mut files = self.stock.files;
         for file in &mut files {
             file.findings.sort_by_key(|finding| finding.start);
@@ -49,7 +50,7 @@ impl Walk<'_> {
                 file.standing = Standing::Unused;
             }
         }
-        Survey { files, interrupted }
+        Survey { files, interrupted, begins_behind }
     }
 
     fn finding(&self, hole: &Hole, torn: bool) -> Finding {

@@ -83,7 +83,8 @@ impl<'a> Walk<'a> {
     ) -> Walk<'a> {
         let live = stock.generation;
         let told = stock.segments.iter().filter(|s| s.generation <= live).map(|s| s.durable_seq);
-        let owed = told.chain(stock.mark.map(|mark| mark.durable().seq)).max().unwrap_or(0);
+        let made = stock.made.iter().map(|point| point.seq);
+        let owed = told.chain(made).chain(stock.mark.map(|mark| mark.durable().seq)).max().unwrap_or(0);
         let (holes, runs) = (Vec::new(), Vec::new());
         Walk { vol, stock, wanted, alone, sink, tip: None, owed, holes, runs, ended: None }
     }
@@ -244,12 +245,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a batch that is whole is another than the one that the mark or a cut names.
+    /// Whether a batch that is whole is another than the one that the mark, a cut or a snapshot names.
     fn is_replaced(&self, batch: &BatchHeader, limit: Option<Point>) -> bool {
         let end = batch.end();
         let marked = self.stock.mark.map(|mark| mark.durable());
-        let named = [marked, limit].into_iter().flatten();
-        named.filter(|point| point.seq == end.seq).any(|point| point.crc != end.crc)
+        let made = self.stock.made.iter().copied();
+        let mut named = [marked, limit].into_iter().flatten().chain(made);
+        named.any(|point| point.seq == end.seq && point.crc != end.crc)
     }
 
     /// Hands out what is live of a batch and counts it.

@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 
+use clap::ValueEnum;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -23,11 +24,13 @@ const SNAPPY_BLOCK: usize = 32 << 10;
 const SNAPPY_LONGEST: usize = 64 << 20;
 
 /// How a snapshot is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Codec {
     /// Not at all.
+    #[value(name = "none")]
     Plain,
     /// `.gz`.
+    #[value(name = "gzip", alias = "gz")]
     Gzip,
     /// `.snappy`.
     Snappy,

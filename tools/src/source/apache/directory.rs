@@ -329,7 +329,11 @@ impl Source for ApacheDir {
     }
 
     fn verify_log(&self) -> Result<Vec<FileReport>, InspectError> {
-        verify::logs(self)
+        self.scan_log(&mut |_| Ok(()))
+    }
+
+    fn scan_log(&self, sink: &mut TxnSink<'_>) -> Result<Vec<FileReport>, InspectError> {
+        verify::logs(self, sink)
     }
 
     fn verify_snapshots(&self) -> Result<Vec<FileReport>, InspectError> {

@@ -48,6 +48,13 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
+impl Record<'_> {
+    /// Bytes of the file that it takes.
+    pub fn len(&self) -> u64 {
+        (RECORD_HEADER + self.payload.len() + 1) as u64
+    }
+}
+
 /// What comes next in a log.
 #[derive(Debug)]
 pub enum LogEvent<'a> {

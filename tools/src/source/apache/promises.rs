@@ -19,7 +19,9 @@ use crate::error::InspectError;
 pub fn read_epochs(dir: &Path, last: Zxid) -> Result<Epochs, InspectError> {
     let below = dir.join(VERSION_2);
     let dir = if below.is_dir() { below } else { dir.to_owned() };
-    let said = |name| read_number(&dir.join(name)).and_then(|number| number.map(|n| epoch(&dir, name, n)).transpose());
+    let said = |name| {
+        read_number(&dir.join(name)).and_then(|number| number.map(|n| epoch(&dir, name, n)).transpose())
+    };
     let mut current = said("currentEpoch")?.unwrap_or(last.epoch());
     if last.epoch() > current {
         current = said("currentEpoch.tmp")?.unwrap_or(current);
@@ -36,7 +38,8 @@ pub fn read_epochs(dir: &Path, last: Zxid) -> Result<Epochs, InspectError> {
 
 /// The file that says who the member is, if there is one in this dataDir.
 pub fn myid(dir: &Path) -> Option<PathBuf> {
-    let beside_version_2 = dir.parent().filter(|_| dir.ends_with(VERSION_2)).map(|parent| parent.join("myid"));
+    let beside_version_2 =
+        dir.parent().filter(|_| dir.ends_with(VERSION_2)).map(|parent| parent.join("myid"));
     [Some(dir.join("myid")), beside_version_2].into_iter().flatten().find(|path| path.is_file())
 }
 
@@ -77,9 +80,16 @@ mod tests {
 
     #[test]
     fn promises_are_read_by_the_rules_of_the_reference() {
-        let said = |accepted, current| Epochs { accepted: Epoch(accepted), current: Epoch(current), nonvoting: false };
+        let said = |accepted, current| Epochs {
+            accepted: Epoch(accepted),
+            current: Epoch(current),
+            nonvoting: false,
+        };
         assert_eq!(of(&[], 0x3_0000_0001).unwrap(), said(3, 3));
-        assert_eq!(of(&[("acceptedEpoch", "5"), ("currentEpoch", "4\n")], 0x3_0000_0001).unwrap(), said(5, 4));
+        assert_eq!(
+            of(&[("acceptedEpoch", "5"), ("currentEpoch", "4\n")], 0x3_0000_0001).unwrap(),
+            said(5, 4)
+        );
         let unnamed = [("acceptedEpoch", "4"), ("currentEpoch", "3"), ("currentEpoch.tmp", "4")];
         assert_eq!(of(&unnamed, 0x4_0000_0001).unwrap(), said(4, 4));
         assert_eq!(of(&unnamed, 0x3_0000_0001).unwrap(), said(4, 3));

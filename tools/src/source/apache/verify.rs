@@ -7,14 +7,14 @@ use super::directory::{ApacheDir, LogFile, follows};
 use super::log::{LogEvent, LogReader};
 use super::name::Name;
 use crate::error::InspectError;
-use crate::source::{DamagedRange, FileReport, Lost, Role, SnapshotEntry};
+use crate::source::{DamagedRange, FileReport, Lost, Role, SnapshotEntry, TxnAt, TxnSink};
 
-/// All logs, in order, and those that are missing between them.
-pub(super) fn logs(dir: &ApacheDir) -> Result<Vec<FileReport>, InspectError> {
+/// All logs, in order, and those that are missing between them. Every sound transaction is handed out.
+pub(super) fn logs(dir: &ApacheDir, sink: &mut TxnSink<'_>) -> Result<Vec<FileReport>, InspectError> {
     let mut reports: Vec<FileReport> = Vec::new();
     let mut last = None;
     for log in dir.logs() {
-        let report = one_log(dir, log, last)?;
+        let report = one_log(dir, log, last, sink)?;
         if let (Some(before), Some(first)) = (last, report.first)
             && !follows(before, first)
             && first > before
@@ -49,7 +49,12 @@ fn missing_range(at: u64, lost: Lost) -> DamagedRange {
     DamagedRange { start: at, end: at, what: "missing", detail, torn: false, lost: Some(lost) }
 }
 
-fn one_log(dir: &ApacheDir, log: &LogFile, before: Option<Zxid>) -> Result<FileReport, InspectError> {
+fn one_log(
+    dir: &ApacheDir,
+    log: &LogFile,
+    before: Option<Zxid>,
+    sink: &mut TxnSink<'_>,
+) -> Result<FileReport, InspectError> {
     let progress = dir.progress();
     progress.expect(log.bytes);
     let mut report = FileReport::new(log.file.clone(), log.bytes, Role::Live);
@@ -79,6 +84,9 @@ fn one_log(dir: &ApacheDir, log: &LogFile, before: Option<Zxid>) -> Result<FileR
                 report.last = Some(zxid);
                 last = Some(zxid);
                 report.txns += 1;
+                report.txn_bytes += record.payload.len() as u64;
+                report.batch_bytes += record.len();
+                sink(&TxnAt { zxid, file: &log.file, offset: record.offset, payload: record.payload })?;
             }
             Some(LogEvent::Damage(mut damage)) => {
                 damaged_at = Some(damage.range.end);
