@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use ringkeeper_engine::id::{SessionId, Zxid};
 
 use crate::cmd;
+use crate::cmd::export::Export;
+use crate::cmd::import::Import;
 use crate::error::InspectError;
 use crate::out::{Format, Out, Progress};
 
@@ -40,6 +42,21 @@ Exit codes:
   2  wrong usage, or what was asked for is not there
   3  something could not be read or written";
 
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  rkinspect import /var/lib/zookeeper /var/lib/ringkeeper
+  rkinspect import --logs /mnt/zk-log /var/lib/zookeeper /var/lib/ringkeeper
+  rkinspect import --at 0x500000123 /backup/version-2 /var/lib/ringkeeper
+
+The newest snapshot that is whole and the log behind it are taken, with the promises of the member (acceptedEpoch,
+currentEpoch) and its myid. Nothing is imported where a transaction is damaged or missing, or where the digest is
+another one than the log says; --at takes over what lies before it.";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  rkinspect export /var/lib/ringkeeper /var/lib/zookeeper
+  rkinspect export --compress snappy --with-log /var/lib/ringkeeper /var/lib/zookeeper";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -49,6 +66,12 @@ pub enum Command {
     /// States.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Makes a data directory of Ringkeeper from one of Apache ZooKeeper.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
+    /// Makes a data directory of Apache ZooKeeper from one of Ringkeeper.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
 }
 
 /// What is looked at.
@@ -143,6 +166,8 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
     let code = match &cli.command {
         Command::Log(command) => log(command, &mut out, progress),
         Command::Snapshot(command) => snapshot(command, &mut out, progress),
+        Command::Import(options) => cmd::import::import(options, &mut out, progress),
+        Command::Export(options) => cmd::export::export(options, &mut out, progress),
     };
     progress.clear();
     // What was found before an error is worth seeing.

@@ -57,6 +57,12 @@ impl EpochSlot {
     }
 }
 
+/// What the server of this directory has promised, for a look from outside; `None` if it never was one, or if nothing of
+/// the file is sound.
+pub fn epochs_in(vol: &dyn Volume) -> Result<Option<Epochs>, LogError> {
+    Ok(EpochFile::load(&Files::list(vol)?)?.map(|file| file.get()))
+}
+
 /// The file of the promises.
 #[derive(Debug)]
 pub(super) struct EpochFile {

@@ -49,7 +49,7 @@ pub use aside::SetAside;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
 pub use earlier::LogGap;
-pub use epochs::Epochs;
+pub use epochs::{Epochs, epochs_in};
 pub use error::{Corruption, Damage, Evidence, LogError, ReplayError};
 pub use fuzz::fuzz_recover;
 pub use options::LogOptions;

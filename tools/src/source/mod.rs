@@ -4,6 +4,7 @@
 //! snapshot, but for [`Source::load`] and [`Source::state_at`], whose result is a tree. Nothing is ever written, no
 //! lock is taken. Every command of `rkinspect` stands on this.
 
+pub mod apache;
 mod ordered;
 mod ours;
 mod report;
@@ -100,6 +101,13 @@ pub struct SnapshotEntry {
     pub kind: SnapshotKind,
 }
 
+impl SnapshotEntry {
+    /// Whether recovery takes no notice of it.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.kind, SnapshotKind::Ours { dead: true, .. })
+    }
+}
+
 /// Takes transactions in order.
 pub type TxnSink<'a> = dyn FnMut(&TxnAt<'_>) -> Result<(), InspectError> + 'a;
 /// Takes what is in a snapshot, in the order of the file.
@@ -161,11 +169,13 @@ pub trait Source {
 
 /// Opens a directory, or one log or snapshot file. `progress` is told of what is read from it.
 pub fn open(path: &Path, progress: &Progress) -> Result<Box<dyn Source>, InspectError> {
-    match ours::open(path, progress)? {
-        Some(ours) => Ok(Box::new(ours)),
-        None => {
-            let why = "there is no marks, no log.<16 digits>-<16 digits>, no snapshot.<16 digits>-<8 digits>";
-            Err(InspectError::NotOurs { path: path.to_owned(), why })
-        }
+    if let Some(ours) = ours::open(path, progress)? {
+        return Ok(Box::new(ours));
     }
+    if let Some(apache) = apache::open(path, progress)? {
+        return Ok(Box::new(apache));
+    }
+    let why = "there is no marks, no log.<16 digits>-<16 digits>, no snapshot.<16 digits>-<8 digits> of Ringkeeper's, \
+               and no log.<zxid>, no snapshot.<zxid> of Apache's, nor below version-2";
+    Err(InspectError::NotOurs { path: path.to_owned(), why })
 }
