@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use ringkeeper_engine::id::{SessionId, Zxid};
 
 use crate::cmd;
 use crate::cmd::export::Export;
@@ -14,9 +15,9 @@ use crate::out::{Format, Out, Progress};
 /// Looks into logs and snapshots of Ringkeeper and of Apache ZooKeeper. Never changes what it looks at.
 ///
 /// PATH is a data directory (of Ringkeeper; or of Apache: dataDir, dataLogDir or version-2 itself), or one log or
-/// snapshot file.
+/// snapshot file of one. No lock is taken, so that it can be used beside a running server.
 #[derive(Debug, Parser)]
-#[command(name = "rkinspect", version, after_help = EXIT_CODES)]
+#[command(name = "rkinspect", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -26,7 +27,15 @@ pub struct Cli {
     pub json: bool,
 }
 
-const EXIT_CODES: &str = "\
+const EXAMPLES: &str = "\
+Examples:
+  rkinspect log verify /var/lib/ringkeeper          which bytes are damaged, and what they cost
+  rkinspect log dump DIR --from 0x500000001 --data  transactions with their data
+  rkinspect log dump DIR --path /app --type delete  who deleted what below /app
+  rkinspect log repair DIR NEWDIR                   what can be kept, in a new directory
+  rkinspect snapshot tree DIR --path /app --depth 2
+  rkinspect snapshot diff DIR1 DIR2                 what two servers' newest snapshots do not have in common
+
 Exit codes:
   0  nothing is wrong, nothing differs
   1  damage or differences were found
@@ -54,6 +63,9 @@ pub enum Command {
     /// Transactions.
     #[command(subcommand)]
     Log(LogCommand),
+    /// States.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Makes a data directory of Ringkeeper from one of Apache ZooKeeper.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
@@ -62,15 +74,89 @@ pub enum Command {
     Export(Export),
 }
 
+/// What is looked at.
+#[derive(Debug, Args)]
+pub struct Paths {
+    /// Data directories or files.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+/// A directory or file of snapshots.
+#[derive(Debug, Args)]
+pub struct Picked {
+    /// Data directory or snapshot file.
+    pub path: PathBuf,
+    /// The snapshot of a directory with this zxid instead of the newest.
+    #[arg(long, value_parser = parse_zxid)]
+    pub zxid: Option<Zxid>,
+}
+
 /// What to do with transactions.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
+    /// One line per transaction: zxid, time, session, cxid, what it does, bytes, digest.
+    Dump(cmd::log::DumpArgs),
+    /// Checks every byte: which are damaged, which transactions they cost, what is only torn, dead or unused.
+    ///
+    /// Damage is what somebody was told is durable. A torn tail is what a crash leaves of writes in flight; it is
+    /// shown, and is no damage. Bytes that mean nothing, such as padding, are not looked at.
+    Verify(Paths),
+    /// Counts by type, sizes, batches, sessions, the paths that are written most.
+    Stats(Paths),
     /// First and last zxid per file, and gaps between zxids.
-    Range {
-        /// Data directory or log file.
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+    Range(Paths),
+    /// Writes what is sound and contiguous to a new directory, and says what was dropped.
+    ///
+    /// The input is not touched. The new directory begins with the state from which most of the log can be reached. As a
+    /// member of an ensemble it does not vote before it has caught up.
+    Repair {
+        /// Data directory or segment.
+        from: PathBuf,
+        /// The new directory; it must be empty or not there.
+        to: PathBuf,
     },
+}
+
+/// What to do with states.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// One line per session and node, in the order of the file.
+    Dump(cmd::snapshot::DumpArgs),
+    /// Checks every byte: which are damaged.
+    Verify(Paths),
+    /// Nodes, ephemerals, sessions, ACLs, bytes, depth, the biggest nodes and those with most children.
+    Stats(Picked),
+    /// What two snapshots do not have in common: - only in the first, + only in the second, ~ changed.
+    Diff {
+        /// Data directory (its newest snapshot) or snapshot file.
+        a: PathBuf,
+        /// The other one.
+        b: PathBuf,
+        /// Only the node of this path and those below it.
+        #[arg(long = "path")]
+        top: Option<String>,
+    },
+    /// The nodes, indented by depth.
+    Tree(cmd::snapshot::TreeArgs),
+}
+
+/// A zxid: `0x` and hexadecimal digits, as the servers print it, or decimal.
+pub fn parse_zxid(text: &str) -> Result<Zxid, String> {
+    number(text).map(|raw| Zxid::from_raw(raw.cast_signed()))
+}
+
+/// A session id, written alike.
+pub fn parse_session(text: &str) -> Result<SessionId, String> {
+    number(text).map(|raw| SessionId(raw.cast_signed()))
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "neither 0x and hexadecimal digits nor a decimal number".to_owned())
 }
 
 /// Does what was asked, with results going to `to`. Returns the exit code.
@@ -78,7 +164,8 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
     let format = if cli.json { Format::Json } else { Format::Text };
     let mut out = Out::new(format, to);
     let code = match &cli.command {
-        Command::Log(LogCommand::Range { paths }) => cmd::log::range(paths, &mut out, progress),
+        Command::Log(command) => log(command, &mut out, progress),
+        Command::Snapshot(command) => snapshot(command, &mut out, progress),
         Command::Import(options) => cmd::import::import(options, &mut out, progress),
         Command::Export(options) => cmd::export::export(options, &mut out, progress),
     };
@@ -86,4 +173,46 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
     // What was found before an error is worth seeing.
     out.finish()?;
     code
+}
+
+fn log(command: &LogCommand, out: &mut Out<'_>, progress: &Progress) -> Result<u8, InspectError> {
+    match command {
+        LogCommand::Dump(args) => cmd::log::dump(args, out, progress),
+        LogCommand::Verify(Paths { paths }) => cmd::log::verify(paths, out, progress),
+        LogCommand::Stats(Paths { paths }) => cmd::log::stats(paths, out, progress),
+        LogCommand::Range(Paths { paths }) => cmd::log::range(paths, out, progress),
+        LogCommand::Repair { from, to } => cmd::log::repair(from, to, out, progress),
+    }
+}
+
+fn snapshot(command: &SnapshotCommand, out: &mut Out<'_>, progress: &Progress) -> Result<u8, InspectError> {
+    match command {
+        SnapshotCommand::Dump(args) => cmd::snapshot::dump(args, out, progress),
+        SnapshotCommand::Verify(Paths { paths }) => cmd::snapshot::verify(paths, out, progress),
+        SnapshotCommand::Stats(Picked { path, zxid }) => cmd::snapshot::stats(path, *zxid, out, progress),
+        SnapshotCommand::Diff { a, b, top } => cmd::snapshot::diff(a, b, top.as_deref(), out, progress),
+        SnapshotCommand::Tree(args) => cmd::snapshot::tree(args, out, progress),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn zxids_are_read_as_servers_print_them() {
+        assert_eq!(parse_zxid("0x500000001"), Ok(Zxid::from_raw(0x5_0000_0001)));
+        assert_eq!(parse_zxid("17"), Ok(Zxid::from_raw(17)));
+        assert_eq!(
+            parse_session("0xff00000000000001"),
+            Ok(SessionId(0xff00_0000_0000_0001u64.cast_signed()))
+        );
+        assert!(parse_zxid("5f").is_err() && parse_zxid("").is_err() && parse_zxid("0x").is_err());
+    }
 }

@@ -107,10 +107,27 @@ where
         self.held_at + self.used as u64
     }
 
+    /// Whether all items were handed out. Reads on if need be to see that.
+    pub fn is_at_end(&mut self) -> Result<bool, E> {
+        Ok(self.find_item()?.is_none())
+    }
+
     /// The next item, or `None` behind the last node. Not to be called again after an error.
     #[expect(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>, E> {
-        loop {
+        let Some(bytes) = self.find_item()? else { return Ok(None) };
+        let (at, start, stage) = (self.position(), self.used, self.stage);
+        self.used += bytes;
+        match &mut self.stage {
+            Stage::Sessions(left) | Stage::Acls(left) => *left -= 1,
+            _ => {}
+        }
+        item(&self.held[start..self.used], at, stage).map(Some).map_err(E::from)
+    }
+
+    /// Goes up to the next item and sees to it that all of it is at hand. Returns its length.
+    fn find_item(&mut self) -> Result<Option<usize>, E> {
+        while !matches!(self.stage, Stage::Behind) {
             match self.judge()? {
                 Next::Needs(bytes) => self.fill(bytes)?,
                 Next::Count(stage) => {
@@ -122,20 +139,10 @@ where
                     self.used += bytes;
                     self.stage = Stage::Behind;
                 }
-                Next::Item(bytes) => {
-                    let (at, start, stage) = (self.position(), self.used, self.stage);
-                    self.used += bytes;
-                    match &mut self.stage {
-                        Stage::Sessions(left) | Stage::Acls(left) => *left -= 1,
-                        _ => {}
-                    }
-                    return item(&self.held[start..self.used], at, stage).map(Some).map_err(E::from);
-                }
-            }
-            if matches!(self.stage, Stage::Behind) {
-                return Ok(None);
+                Next::Item(bytes) => return Ok(Some(bytes)),
             }
         }
+        Ok(None)
     }
 
     /// What follows the nodes in our files: the signature, and nothing more.

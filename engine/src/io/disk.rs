@@ -73,8 +73,9 @@ pub struct FileEntry {
 
 /// Blocking operations on one flat directory.
 ///
-/// A created, renamed or removed name is durable only after [`Volume::sync_dir`].
-pub trait Volume: std::fmt::Debug {
+/// A created, renamed or removed name is durable only after [`Volume::sync_dir`]. Threads may read different files, or the
+/// same one, at the same time.
+pub trait Volume: std::fmt::Debug + Sync {
     /// The path under which [`Disk::attach`] finds `name`, and which error messages show.
     fn path(&self, name: &str) -> PathBuf;
 

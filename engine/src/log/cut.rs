@@ -97,7 +97,7 @@ impl Log {
     }
 
     /// How many segments hold the transactions up to `zxid`, and the point behind the last of these.
-    fn find(&self, vol: &dyn Volume, zxid: Zxid) -> Result<(usize, Point), LogError> {
+    pub(super) fn find(&self, vol: &dyn Volume, zxid: Zxid) -> Result<(usize, Point), LogError> {
         let base = self.base();
         if zxid < base.zxid {
             return Err(LogError::Purged { zxid, first: base.zxid });

@@ -10,7 +10,8 @@ use super::{Log, LogError, LogOptions, RecoveryReport, Transactions};
 use crate::id::Zxid;
 use crate::io::sim::SimDisk;
 use crate::io::{BLOCK, Disk, Volume};
-use crate::snapshot::Snapshots;
+use crate::snapshot::file::{self, Place};
+use crate::snapshot::{Limits, Loader, Origin, Snapshots, write_stream};
 use crate::tree::Tree;
 
 /// Recovers a directory that is made of, or damaged by, `bytes`, twice. Panics only if the log is at fault: on a
@@ -18,15 +19,15 @@ use crate::tree::Tree;
 ///
 /// The first byte chooses the depth. With 0 the rest is the content of three segment files and of `marks`, in four
 /// equal parts. Otherwise the rest is edits of 8 bytes each, to a small sound directory: file (1), position in
-/// it (3, scaled), what to do (1), value (3); checksums are put right where the depth is odd, and the log goes on behind a
-/// snapshot where its second bit is set.
+/// it (3, scaled), what to do (1), value (3); checksums are put right where the depth is odd, the log goes on behind a
+/// received snapshot where its second bit is set, and two snapshots were made of it where its third bit is.
 pub fn fuzz_recover(bytes: &[u8]) {
     let Some((&depth, rest)) = bytes.split_first() else { return };
     let disk = SimDisk::new(1);
     if depth == 0 {
         plant_files(&disk, rest);
     } else {
-        make_sound(&disk, depth & 2 != 0);
+        make_sound(&disk, depth & 2 != 0, depth & 4 != 0);
         for edit in rest.chunks_exact(8).take(64) {
             apply(&disk, edit);
         }
@@ -65,8 +66,8 @@ fn plant_files(disk: &SimDisk, bytes: &[u8]) {
     }
 }
 
-/// Four segments, a cut and a torn tail; with a snapshot in the place of the first transactions.
-fn make_sound(disk: &SimDisk, with_snapshot: bool) {
+/// Four segments, a cut and a torn tail; with a snapshot in the place of the first transactions, or made of them.
+fn make_sound(disk: &SimDisk, received: bool, made: bool) {
     let (mut log, _) = Log::open(disk, options(), &mut |_, _| Ok(())).expect("an empty directory opens");
     let mut own = disk.clone();
     let mut commit = |log: &mut Log, wait: bool| {
@@ -88,16 +89,32 @@ fn make_sound(disk: &SimDisk, with_snapshot: bool) {
     };
     for i in 0..9 {
         commit(&mut log, true);
-        if i == 1 && with_snapshot {
+        if i == 1 && received {
             log.restart_behind(disk, &Tree::new(1), &[]).expect("there is space");
         }
         if i == 6 {
             let last = log.durable().get().raw();
             log.truncate(disk, Zxid::from_raw(last - 3)).expect("there is space");
         }
+        if made && [3, 7].contains(&i) {
+            make_snapshot(disk, &mut log);
+        }
     }
     commit(&mut log, false);
     disk.kill(crate::io::sim::Pick::Bits(0b10));
+}
+
+/// Publishes a snapshot after the last transaction but one, which is in the middle of a batch.
+fn make_snapshot(disk: &SimDisk, log: &mut Log) {
+    let last = Zxid::from_raw(log.durable().get().raw() - 1);
+    let (_, point) = log.find(disk, last).expect("the log has it");
+    let mut loader = Loader::new(point.zxid, 1, Limits::default());
+    write_stream(&Tree::new(1), &[], &mut |piece| assert!(loader.feed(piece).is_ok()));
+    let origin = Origin::Made { batch_crc: point.crc };
+    let place = Place { database: log.database, generation: log.root(), seq: point.seq, origin };
+    let made = file::write(disk, place, &loader.finish().tree, &[]).expect("there is space");
+    file::publish(disk, &made).expect("the disk is well");
+    assert!(log.snapshot_made(made));
 }
 
 fn apply(disk: &SimDisk, edit: &[u8]) {

@@ -37,7 +37,7 @@ mod stock;
 pub(crate) mod survey;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 mod writer;
 

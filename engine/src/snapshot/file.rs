@@ -4,6 +4,8 @@
 //! byte before it means anything and holds one MiB at a time. Blocking; called at start and with the node at rest.
 
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use super::format::{FirstBlock, Origin, PIECE, Published, SnapshotName, VERSION};
 use super::load::{Loaded, Loader};
@@ -18,6 +20,9 @@ use crate::tree::Tree;
 
 /// The name of a snapshot that is being written. The next start removes what a kill leaves of it.
 pub(crate) const UNFINISHED: &str = "unfinished-snapshot";
+
+/// How many pieces are read ahead of what is being loaded.
+const READ_AHEAD: usize = 4;
 
 /// All snapshots by generation and zxid, the newest last.
 pub(crate) fn names(vol: &dyn Volume) -> Result<Vec<SnapshotName>, LogError> {
@@ -199,14 +204,15 @@ pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> R
     let crcs = piece_checksums(vol, published)?;
     let mut loader = Loader::of_file(published.name.zxid, tree_seed);
     let mut done = false;
-    for index in 0..published.pieces() {
-        let piece = read_piece(vol, published, &crcs, index)?;
+    let mut feed = |piece: Vec<u8>| {
         let fed = loader.feed(&piece).map_err(wrong)?;
         if fed.used < piece.len() {
             return Err(wrong(SnapshotError::GoesOn { at: loader.position() }));
         }
         done = fed.done;
-    }
+        Ok(())
+    };
+    each_piece(vol, published, &crcs, &mut feed)?;
     if !done {
         return Err(wrong(SnapshotError::Unfinished { at: published.body_len }));
     }
@@ -219,6 +225,36 @@ pub(crate) fn load(vol: &dyn Volume, published: &Published, tree_seed: u64) -> R
         return Err(wrong(SnapshotError::Digest { found, written: published.digest }));
     }
     Ok(loaded)
+}
+
+/// Hands out the pieces in order, checked; the next ones are read and checked meanwhile, by another thread.
+fn each_piece(
+    vol: &dyn Volume,
+    published: &Published,
+    crcs: &[u32],
+    each: &mut dyn FnMut(Vec<u8>) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let pieces = 0..published.pieces();
+    let read = |index| read_piece(vol, published, crcs, index);
+    if published.pieces() <= READ_AHEAD as u64 {
+        return pieces.map(read).try_for_each(|piece| each(piece?));
+    }
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(READ_AHEAD);
+        let reader = move || {
+            for piece in pieces.map(read) {
+                let failed = piece.is_err();
+                // Nobody takes it where loading has failed.
+                if sender.send(piece).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let started = thread::Builder::new().name("snapshot reader".into()).spawn_scoped(scope, reader);
+        let path = || vol.path(&published.file());
+        started.map_err(|source| files::file_error("starting a thread to read", path(), source))?;
+        receiver.into_iter().try_for_each(|piece| each(piece?))
+    })
 }
 
 impl Published {

@@ -1,6 +1,8 @@
 //! Stores with snapshots on the simulator's disk: what comes back after cuts at every step, damage, and going back.
 
+mod churn;
 mod damage;
+mod made;
 mod restart;
 
 use super::*;

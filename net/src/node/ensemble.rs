@@ -102,8 +102,8 @@ pub fn birth(store: &Store, seed: u64) -> Birth {
         epochs,
         durable: store.log.durable(),
         history,
-        snapshot: store.base,
-        applied: store.base,
+        snapshot: store.snapshot,
+        applied: store.snapshot,
         fresh: epochs.get().nonvoting && is_empty(store, epochs.get()),
         seed,
     }

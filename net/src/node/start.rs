@@ -296,6 +296,12 @@ fn recover(
             "{set_aside}. This member begins anew and does not vote before a leader has brought it up to date"
         );
     }
+    for damaged in &report.damaged_snapshots {
+        tracing::error!("{damaged}. Nothing is lost: the log stood in for it");
+    }
+    if let Some(gap) = &report.gap {
+        tracing::warn!("{gap}");
+    }
     if report.epochs_lost {
         tracing::error!(
             "the file `epochs` was lost: this server does not know what it has promised. A member does not vote before a \
@@ -303,7 +309,7 @@ fn recover(
         );
     }
     tracing::info!(
-        transactions = report.records, last = %report.last, segments = report.segments, generation = report.generation,
+        snapshot = %store.snapshot, transactions = report.records, last = %report.last, segments = report.segments, generation = report.generation,
         took_ms = store.took.as_millis() as u64, ring = %ring.features(), "the data is read back"
     );
     match store.log.prepare(&volume) {

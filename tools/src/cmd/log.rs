@@ -1,76 +1,33 @@
-//! `rkinspect log`: transactions of log files.
+//! `rkinspect log`: transactions of logs.
 
-use std::path::{Path, PathBuf};
+mod dump;
+mod range;
+mod repair;
+mod stats;
 
-use ringkeeper_engine::id::Zxid;
-use serde_json::json;
+pub use dump::{DumpArgs, dump};
+pub use range::range;
+pub use repair::repair;
+pub use stats::stats;
 
-use crate::error::{FINE, InspectError};
+use std::path::PathBuf;
+
+use super::verdict;
+use crate::error::InspectError;
 use crate::out::{Out, Progress};
-use crate::source::{self, TxnAt};
+use crate::source;
 
-/// All zxids.
-const EVERYTHING: (Zxid, Zxid) = (Zxid::from_raw(i64::MIN), Zxid::from_raw(i64::MAX));
-
-/// First and last zxid per file, and gaps.
-pub fn range(paths: &[PathBuf], out: &mut Out<'_>, progress: &Progress) -> Result<u8, InspectError> {
+/// Every byte of the logs checked.
+pub fn verify(paths: &[PathBuf], out: &mut Out<'_>, progress: &Progress) -> Result<u8, InspectError> {
+    let mut reports = Vec::new();
     for path in paths {
-        let source = source::open(path, progress)?;
-        let mut ranges = Ranges { out, file: None };
-        let read = source.txns(EVERYTHING.0, EVERYTHING.1, &mut |txn| ranges.take(txn));
-        ranges.end()?;
-        read?;
-    }
-    Ok(FINE)
-}
-
-/// The run of transactions being looked at.
-struct Ranges<'o, 'w> {
-    out: &'o mut Out<'w>,
-    file: Option<FileRange>,
-}
-
-struct FileRange {
-    file: PathBuf,
-    first: Zxid,
-    last: Zxid,
-    txns: u64,
-}
-
-impl Ranges<'_, '_> {
-    fn take(&mut self, txn: &TxnAt<'_>) -> Result<(), InspectError> {
-        let before = self.file.as_ref().map(|range| range.last);
-        if let Some(before) = before.filter(|&before| is_gap(before, txn.zxid)) {
-            self.gap(before, txn.zxid, txn.file)?;
+        let found = source::open(path, progress)?.verify_log()?;
+        if found.is_empty() {
+            let what = format!("there is no log in {}", path.display());
+            return Err(InspectError::NotThere { what });
         }
-        match &mut self.file {
-            Some(range) if range.file == txn.file => (range.last, range.txns) = (txn.zxid, range.txns + 1),
-            _ => {
-                self.end()?;
-                let (file, zxid) = (txn.file.to_owned(), txn.zxid);
-                self.file = Some(FileRange { file, first: zxid, last: zxid, txns: 1 });
-            }
-        }
-        Ok(())
+        reports.extend(found);
     }
-
-    fn gap(&mut self, after: Zxid, before: Zxid, file: &Path) -> Result<(), InspectError> {
-        self.out.line(
-            || format!("gap between {after} and {before} in {}", file.display()),
-            || json!({"gap": {"after": after.to_string(), "before": before.to_string()}, "file": file}),
-        )
-    }
-
-    fn end(&mut self) -> Result<(), InspectError> {
-        let Some(FileRange { file, first, last, txns }) = self.file.take() else { return Ok(()) };
-        self.out.line(
-            || format!("{}: {first} to {last}, {txns} transactions", file.display()),
-            || json!({"file": file, "first": first.to_string(), "last": last.to_string(), "txns": txns}),
-        )
-    }
-}
-
-/// Whether transactions are missing between these two. Each epoch begins anew.
-fn is_gap(before: Zxid, after: Zxid) -> bool {
-    before.epoch() == after.epoch() && after > before && before.successor() != Some(after)
+    progress.clear();
+    verdict::show(&reports, out)
 }

@@ -5,6 +5,7 @@
 //! lock is taken. Every command of `rkinspect` stands on this.
 
 pub mod apache;
+mod ordered;
 mod ours;
 mod report;
 mod state;
@@ -16,6 +17,7 @@ use ringkeeper_engine::inspect::Item;
 use ringkeeper_engine::snapshot::Loaded;
 use ringkeeper_engine::txn::{self, Txn, TxnDigest, TxnHeader};
 
+pub use ordered::{BodyError, More, Ordered};
 pub use report::{DamagedRange, FileReport, Lost, Role};
 pub use state::Replayed;
 
@@ -123,11 +125,22 @@ pub trait Source {
     /// [`InspectError::Damaged`] at the first place within them that cannot be read, after what comes before it.
     fn txns(&self, from: Zxid, upto: Zxid, sink: &mut TxnSink<'_>) -> Result<(), InspectError>;
 
+    /// The transaction before the first that the log has, zero if it has them all. `None` if there is no log, or the
+    /// format does not say.
+    fn begins_behind(&self) -> Result<Option<Zxid>, InspectError> {
+        Ok(None)
+    }
+
     /// The snapshots, oldest first; dead ones are among them. Reads names only.
     fn snapshots(&self) -> Result<Vec<SnapshotEntry>, InspectError>;
 
     /// Hands out what is in a snapshot: sessions, ACLs, nodes.
     fn items(&self, entry: &SnapshotEntry, sink: &mut ItemSink<'_>) -> Result<(), InspectError>;
+
+    /// The same in canonical order, to be pulled. `0` seeds the tree that others than ours are loaded into.
+    fn ordered(&self, entry: &SnapshotEntry) -> Result<Ordered<'_>, InspectError> {
+        Ok(Ordered::of(&entry.file, self.load(entry, 0)?))
+    }
 
     /// Loads a snapshot, everything about it checked. `seed` as for `Tree::new`.
     fn load(&self, entry: &SnapshotEntry, seed: u64) -> Result<Loaded, InspectError>;

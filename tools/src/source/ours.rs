@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::inspect::{
-    self, Body, Finding, ReadOnly, Standing, Survey, TxnHere, Wanted, What, check_snapshot, load_snapshot,
+    self, Finding, ReadOnly, Standing, Survey, TxnHere, Wanted, What, check_snapshot, load_snapshot,
     snapshot_header, survey,
 };
 use ringkeeper_engine::io::Volume;
-use ringkeeper_engine::log::LogError;
-use ringkeeper_engine::snapshot::{Loaded, Published, SnapshotError, piece_checksums, read_piece};
+use ringkeeper_engine::snapshot::{Loaded, Published, piece_checksums, read_piece};
 
+use super::ordered::{BodyError, Ordered};
 use super::report::Lost;
 use super::{
     DamagedRange, FileReport, ItemSink, Layout, Replayed, Role, SnapshotEntry, SnapshotKind, Source, TxnAt,
@@ -160,6 +160,11 @@ impl Source for Ours {
         Err(InspectError::Damaged { path, offset: start, what: format!("{what}{lost}") })
     }
 
+    fn begins_behind(&self) -> Result<Option<Zxid>, InspectError> {
+        let before_all = Zxid::from_raw(i64::MIN);
+        Ok(self.survey(Wanted::Within(before_all, before_all), &mut |_| Ok(()))?.begins_behind)
+    }
+
     fn snapshots(&self) -> Result<Vec<SnapshotEntry>, InspectError> {
         let of = |found: inspect::SnapshotFile| SnapshotEntry {
             file: self.vol.path(&found.file),
@@ -172,15 +177,15 @@ impl Source for Ours {
 
     fn items(&self, entry: &SnapshotEntry, sink: &mut ItemSink<'_>) -> Result<(), InspectError> {
         let published = self.header(entry)?;
-        self.progress.expect(published.body_len());
-        let mut body = body(&self.vol, &published)?;
-        loop {
-            match body.next().map_err(|error| error.at(&entry.file))? {
-                Some(item) => sink(item)?,
-                None => break,
-            }
+        let mut ordered = self.body(entry, published)?;
+        while let Some(item) = ordered.next()? {
+            sink(item)?;
         }
-        body.signature().map_err(|error| error.at(&entry.file))
+        Ok(())
+    }
+
+    fn ordered(&self, entry: &SnapshotEntry) -> Result<Ordered<'_>, InspectError> {
+        self.body(entry, self.header(entry)?)
     }
 
     fn load(&self, entry: &SnapshotEntry, seed: u64) -> Result<Loaded, InspectError> {
@@ -207,8 +212,7 @@ impl Source for Ours {
             }
         }
         let base = state.as_ref().map_or(Zxid::ZERO, |state| state.base);
-        let begins = self.survey(Wanted::Within(Zxid::ZERO, Zxid::ZERO), &mut |_| Ok(()))?.begins_behind;
-        if let Some(begins) = begins.filter(|&begins| begins > base) {
+        if let Some(begins) = self.begins_behind()?.filter(|&begins| begins > base) {
             let what = format!(
                 "the state after {zxid} cannot be built: the log begins behind {begins}, and the newest usable \
                  snapshot before is of {base}"
@@ -256,6 +260,23 @@ impl Ours {
         if self.vol.is_alone() { None } else { inspect::holder(&self.path) }
     }
 
+    /// The body of a snapshot, each piece checked before it is handed on.
+    fn body(&self, entry: &SnapshotEntry, published: Published) -> Result<Ordered<'_>, InspectError> {
+        self.progress.expect(published.body_len());
+        let crcs = piece_checksums(&self.vol, &published)?;
+        let mut index = 0;
+        let more = move |held: &mut Vec<u8>| {
+            if index == crcs.len() as u64 {
+                return Ok(false);
+            }
+            let piece = read_piece(&self.vol, &published, &crcs, index).map_err(BodyError::Log)?;
+            index += 1;
+            held.extend_from_slice(&piece);
+            Ok(true)
+        };
+        Ok(Ordered::new(&entry.file, Box::new(more)))
+    }
+
     fn verify_snapshot(&self, entry: &SnapshotEntry) -> Result<FileReport, InspectError> {
         let dead = matches!(entry.kind, SnapshotKind::Ours { dead: true, .. });
         let role = if dead { Role::Dead } else { Role::Live };
@@ -269,43 +290,4 @@ impl Ours {
         }
         Ok(report)
     }
-}
-
-/// Why a body cannot be read on.
-pub(super) enum BodyError {
-    Wrong(SnapshotError),
-    Log(LogError),
-}
-
-impl BodyError {
-    pub(super) fn at(self, path: &Path) -> InspectError {
-        match self {
-            BodyError::Wrong(source) => InspectError::Snapshot { path: path.to_owned(), source },
-            BodyError::Log(error) => error.into(),
-        }
-    }
-}
-
-impl From<SnapshotError> for BodyError {
-    fn from(error: SnapshotError) -> BodyError {
-        BodyError::Wrong(error)
-    }
-}
-
-/// The body of a snapshot, each piece checked before it is handed on.
-pub(super) fn body<'v>(
-    vol: &'v dyn Volume,
-    published: &'v Published,
-) -> Result<Body<impl FnMut(&mut Vec<u8>) -> Result<bool, BodyError> + 'v>, InspectError> {
-    let crcs = piece_checksums(vol, published)?;
-    let mut index = 0;
-    Ok(Body::new(move |held: &mut Vec<u8>| {
-        if index == crcs.len() as u64 {
-            return Ok(false);
-        }
-        let piece = read_piece(vol, published, &crcs, index).map_err(BodyError::Log)?;
-        index += 1;
-        held.extend_from_slice(&piece);
-        Ok(true)
-    }))
 }

@@ -1,8 +1,9 @@
 //! Cursors: next and read_on see what was appended, from memory and from disk, wherever they stand.
 
-use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
@@ -18,13 +19,13 @@ const FAR: Zxid = Zxid::from_raw(i64::MAX);
 #[derive(Debug)]
 struct Counting<'d> {
     disk: &'d SimDisk,
-    bytes: Cell<u64>,
-    reads: Cell<u64>,
+    bytes: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl<'d> Counting<'d> {
     fn new(disk: &'d SimDisk) -> Counting<'d> {
-        Counting { disk, bytes: Cell::new(0), reads: Cell::new(0) }
+        Counting { disk, bytes: AtomicU64::new(0), reads: AtomicU64::new(0) }
     }
 }
 
@@ -37,8 +38,8 @@ impl Volume for Counting<'_> {
     }
     fn read_at(&self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let bytes = self.disk.read_at(name, offset, len)?;
-        self.bytes.set(self.bytes.get() + bytes.len() as u64);
-        self.reads.set(self.reads.get() + 1);
+        self.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.reads.fetch_add(1, Relaxed);
         Ok(bytes)
     }
     fn append(&self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -383,7 +384,7 @@ fn a_long_tail_read_in_pieces_costs_little_more_than_its_bytes() {
                 }
             }
             assert_eq!(count, 10_000);
-            let (read, reads) = (volume.bytes.get(), volume.reads.get());
+            let (read, reads) = (volume.bytes.load(Relaxed), volume.reads.load(Relaxed));
             let most = if keep { on_disk + on_disk / 10 } else { 2 * on_disk };
             assert!(
                 read <= most,

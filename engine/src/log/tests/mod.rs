@@ -7,6 +7,7 @@ mod cut;
 mod damage;
 mod fail;
 mod fuzz;
+pub(crate) mod made;
 mod real;
 mod stock;
 mod survey;

@@ -339,3 +339,42 @@ fn what_is_within_is_handed_out_until_damage_among_it() {
     let (survey, found) = look(&hurt, Wanted::Within(zxid(first), zxid(before)));
     assert_eq!((zxids(&found), survey.interrupted), ((first..=before).collect(), None));
 }
+
+#[test]
+fn a_log_behind_a_snapshot_begins_there_and_misses_it() {
+    let mut rig = Rig::new(3);
+    for _ in 0..5 {
+        rig.batch(2, 900);
+        rig.housekeep();
+        rig.settle();
+    }
+    // The state of another history: it takes the place of all this.
+    rig.log.restart_behind(&rig.disk, &crate::tree::Tree::new(1), &[]).unwrap();
+    let snapshot = rig.log.newest_snapshot().unwrap().file();
+    rig.now = Expect { histories: vec![(Txns::new(), 0)], purged: 0 };
+    rig.applied = rig.log.cursor(Zxid::ZERO);
+    for _ in 0..5 {
+        rig.batch(2, 900);
+        rig.housekeep();
+        rig.settle();
+    }
+    let (survey, found) = look(&rig.disk, Wanted::Everything);
+    assert_eq!(findings(&survey), []);
+    assert_eq!((zxids(&found), survey.begins_behind), ((1..=10).collect(), Some(Zxid::ZERO)));
+    let dead = |f: &&FileSurvey| matches!(f.standing, Standing::Dead(_));
+    assert!(survey.files.iter().filter(dead).all(|f| f.txns == 0 && f.generation == Some(1)));
+    let hurt = rig.disk.fork();
+    hurt.lose(&snapshot);
+    let (survey, found) = look(&hurt, Wanted::Everything);
+    let said = findings(&survey);
+    let missing: Vec<&str> = said.iter().map(|(file, _)| file.name.as_str()).collect();
+    assert_eq!((missing, zxids(&found)), (vec![snapshot.as_str()], (1..=10).collect()));
+    // The first segment behind it has no header: its batches say where it belongs.
+    let live = survey.files.iter().find(|f| f.standing == Standing::Live).unwrap().name.clone();
+    let hurt = rig.disk.fork();
+    flip(&hurt, &live, 50);
+    let (survey, found) = look(&hurt, Wanted::Everything);
+    let said = findings(&survey);
+    assert_eq!((said.len(), &said[0].0.name, said[0].1.what), (1, &live, What::SegmentHeader), "{said:?}");
+    assert_eq!(zxids(&found), (1..=10).collect::<Vec<_>>());
+}
