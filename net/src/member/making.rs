@@ -155,12 +155,20 @@ impl Member {
 
     /// Everything that is needed to make the snapshot of a state.
     pub(super) fn request_snapshot(&self, upto: Zxid) -> Option<SnapshotRequest> {
-        let request = self.ledger.log.snapshot_request(upto, self.tree_seed)?;
+        Some(self.tolerant(self.ledger.log.snapshot_request(upto, self.tree_seed)?))
+    }
+
+    /// The same for an image of it.
+    pub(super) fn request_image(&self, upto: Zxid) -> Option<SnapshotRequest> {
+        Some(self.tolerant(self.ledger.log.image_request(upto, self.tree_seed)?))
+    }
+
+    fn tolerant(&self, request: SnapshotRequest) -> SnapshotRequest {
         // Where the serving tree has seen digests that were not its own, the log's say nothing.
-        Some(match self.service.tree().digest_mismatches() {
+        match self.service.tree().digest_mismatches() {
             0 => request,
             _ => request.tolerate_mismatches(),
-        })
+        }
     }
 
     pub(super) fn snapshot_made(&mut self, result: Result<Published, MakeError>, out: &mut impl Outbox) {
@@ -183,22 +191,25 @@ impl Member {
                 let upto = upto.unwrap_or_default();
                 if let MakeError::Log(error) = &error
                     && let Some(path) = damaged_file(error)
+                    && self.snapshot_is_damaged(path)
                 {
-                    self.snapshot_is_damaged(path);
+                    self.making.due.unhindered(now_ms);
                 }
                 self.snapshot_missing(upto, out);
             }
         }
     }
 
-    /// If this is one of the snapshots that count, it counts no more: the next is made of an older one.
-    pub(super) fn snapshot_is_damaged(&mut self, path: &Path) {
+    /// If this is one of the snapshots that count, it counts no more: the next is made of an older one. False if it counts
+    /// on, for want of another.
+    pub(super) fn snapshot_is_damaged(&mut self, path: &Path) -> bool {
         let log = &mut self.ledger.log;
         let is_it = |p: &&Published| self.volume.path(&p.file()) == path;
-        let Some(zxid) = log.snapshots().iter().find(is_it).map(Published::zxid) else { return };
-        if let Err(error) = log.set_snapshot_aside(&*self.volume, zxid) {
+        let Some(zxid) = log.snapshots().iter().find(is_it).map(Published::zxid) else { return false };
+        log.set_snapshot_aside(&*self.volume, zxid).unwrap_or_else(|error| {
             tracing::error!("a damaged snapshot stays where it is: {error}");
-        }
+            false
+        })
     }
 
     /// Gives up all but the newest snapshots, and the log before them, unless a learner needs it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::SendFileError;
 use ringkeeper_engine::snapshot::merge::MakeError;
-use ringkeeper_engine::snapshot::{Published, piece_checksums};
+use ringkeeper_engine::snapshot::{Published, damaged_file, piece_checksums};
 
 use super::links::Synchronisation;
 use super::queue::Body;
@@ -48,10 +48,11 @@ impl Member {
         let there = log.snapshots().iter().find(|p| p.zxid() == upto).copied();
         let request = match there {
             Some(_) => None,
-            None => self.request_snapshot(upto),
+            None => self.request_image(upto),
         };
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-        let publishable = ensemble.serving && label == upto;
+        // Nothing is published of the state before the first transaction.
+        let publishable = ensemble.serving && label == upto && upto > Zxid::ZERO;
         let Some(connection) = ensemble.links.get_mut(link) else { return Ok(()) };
         connection.sync = Synchronisation { snap: true, ..Default::default() };
         connection.queue.packets(|out| put_packet(out, kind::SNAP, label, None));
@@ -71,7 +72,7 @@ impl Member {
         Ok(())
     }
 
-    fn body_of(&self, published: &Published) -> Option<Body> {
+    fn body_of(&mut self, published: &Published) -> Option<Body> {
         match piece_checksums(&*self.volume, published) {
             Ok(crcs) => {
                 let path = self.volume.path(&published.file());
@@ -79,6 +80,9 @@ impl Member {
             }
             Err(error) => {
                 tracing::error!("a snapshot cannot be sent: {error}");
+                if let Some(path) = damaged_file(&error) {
+                    self.snapshot_is_damaged(path);
+                }
                 None
             }
         }

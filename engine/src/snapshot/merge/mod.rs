@@ -279,7 +279,8 @@ impl Making {
     ) -> Result<Pass, MakeError> {
         let SnapshotRequest { view, upto, database, generation, .. } = &self.request;
         let point = reading.point();
-        if point.zxid <= self.after {
+        // Of an image nobody asked that it be newer.
+        if point.zxid <= self.after && *upto > self.after {
             return Err(MakeError::Nothing { after: self.after, upto: *upto });
         }
         let published = Published {
