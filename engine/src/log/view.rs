@@ -67,17 +67,10 @@ impl Log {
     /// `None` if not all of that is durable here yet, if nothing is behind the newest snapshot that is not above `upto`,
     /// or if the log does not reach back to one.
     pub fn snapshot_request(&self, upto: Zxid, tree_seed: u64) -> Option<SnapshotRequest> {
-        let after = |request: &SnapshotRequest| request.previous.map_or(Zxid::ZERO, |p| p.zxid());
-        self.image_request(upto, tree_seed).filter(|request| upto > after(request))
-    }
-
-    /// The same for an image that is not to be published, so that nothing need be behind the newest snapshot: it may be the
-    /// state before the first transaction.
-    pub fn image_request(&self, upto: Zxid, tree_seed: u64) -> Option<SnapshotRequest> {
         let previous = self.snapshots().iter().rev().find(|s| s.zxid() <= upto).copied();
         let after = previous.map_or(Zxid::ZERO, |previous| previous.zxid());
         let reaches_back = previous.map_or(self.is_complete(), |_| self.begins_behind() <= after);
-        if upto < after || upto > self.durable.zxid || !reaches_back {
+        if upto <= after || upto > self.durable.zxid || !reaches_back {
             return None;
         }
         Some(SnapshotRequest {

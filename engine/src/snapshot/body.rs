@@ -111,7 +111,8 @@ pub(crate) fn publish_state(
     let published = Published { name, digest, converging, ..published };
     let mut steps = Vec::new();
     let mut body = Body::begin(MAKING, &mut steps);
-    let perform_all = |steps: &mut Vec<Step>| steps.drain(..).try_for_each(|step| perform(&step, MAKING, vol));
+    let perform_all =
+        |steps: &mut Vec<Step>| steps.drain(..).try_for_each(|step| perform(&step, MAKING, vol));
     try_write_stream(tree, sessions, &mut |bytes| {
         body.take(bytes, &mut steps);
         perform_all(&mut steps)

@@ -5,12 +5,12 @@
 
 use std::path::PathBuf;
 
+use super::SnapshotError;
 use super::ahead::read_ahead;
 use super::format::{FirstBlock, PIECE, Published, SnapshotName, VERSION};
 use super::load::{Loaded, Loader};
 use super::receive::{RECEIVING, REWRITING};
 use super::steps::MAKING;
-use super::SnapshotError;
 use crate::id::Zxid;
 use crate::io::{BLOCK, Volume};
 use crate::log::files;

@@ -90,6 +90,8 @@ struct Building {
     restoring: Restoring,
     sessions: BTreeMap<i64, i32>,
     acls: HashMap<i64, AclId>,
+    /// The ACL asked for last: nearly always the next one too.
+    latest: (i64, AclId),
     /// The list being read, encoded.
     list: Vec<u8>,
     stage: Stage,
@@ -109,6 +111,7 @@ impl Loader {
             exact: false,
             sessions: BTreeMap::new(),
             acls: HashMap::from([(OPEN_ACL, restoring.open_acl())]),
+            latest: (OPEN_ACL, restoring.open_acl()),
             restoring,
             list: Vec::new(),
             stage: Stage::SessionCount,
@@ -261,7 +264,11 @@ impl Building {
     /// transaction that gave it is then among those that follow and gives it again; until then nobody may do
     /// anything.
     fn acl_of(&mut self, path: &str, number: i64, stat: &StatPersisted) -> Result<AclId, SnapshotError> {
+        if self.latest.0 == number {
+            return Ok(self.latest.1);
+        }
         if let Some(&id) = self.acls.get(&number) {
+            self.latest = (number, id);
             return Ok(id);
         }
         let may_be_younger = stat.czxid > self.zxid || stat.aversion != 0;

@@ -9,10 +9,11 @@ use super::*;
 use crate::id::Epoch;
 use crate::io::sim::{Crash, Pick, SimDisk};
 use crate::io::{BLOCK, Disk};
+use crate::jute::put_i64;
 use crate::log::{Durable, Epochs};
 use crate::snapshot::{Arrived, write_stream};
 use crate::tree::tests::leader::Leader;
-use crate::txn::{Txn, kind};
+use crate::txn::{Acl, AclList, Txn, kind};
 
 /// Segments of six blocks, batches of two.
 fn options() -> LogOptions {
@@ -45,12 +46,20 @@ fn state_of(store: &Store) -> (Zxid, Vec<u8>) {
 
 /// The state as one that was received and stored.
 fn arrive(vol: &dyn Volume, tree: &Tree, sessions: &[(SessionId, i32)]) -> Result<Arrived, LogError> {
-    let (zxid, stream) = state(tree, sessions);
-    let mut arrived = Arrived::of_stream(vol, zxid, 3, &stream)?;
-    if !tree.is_converging() {
-        arrived.tree.converged();
+    let (zxid, mut stream) = state(tree, sessions);
+    if tree.is_converging() {
+        // A list that no node has: what only servers of another kind write.
+        let at = 4 + 12 * sessions.len();
+        let count = i32::from_be_bytes(stream[at..at + 4].try_into().unwrap()) + 1;
+        let mut unused = count.to_be_bytes().to_vec();
+        put_i64(&mut unused, 1);
+        let mut encoded = Vec::new();
+        unused.extend_from_slice(
+            AclList::encode(&[Acl { perms: 2, ..Acl::world(Acl::READ) }], &mut encoded).encoded(),
+        );
+        stream.splice(at..at + 4, unused);
     }
-    Ok(arrived)
+    Arrived::of_stream(vol, zxid, 3, &stream)
 }
 
 /// Puts a state in the place of everything.

@@ -12,18 +12,15 @@
 //! path and data per node ([`path_data_crc`]) and a change of statistics never touches path or data again.
 //! Everything below `/zookeeper/` counts 0, because each server changes it on its own.
 
+use super::crc32;
 use super::stat::StatPersisted;
 use crate::id::Zxid;
 use std::collections::VecDeque;
 
 /// The CRC-32 over path and data, to be continued by [`node_hash`]. The root's path is `""`; `"/"` is read so.
 pub fn path_data_crc(path: &str, data: Option<&[u8]>) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    if path != "/" {
-        crc.update(path.as_bytes());
-    }
-    crc.update(data.unwrap_or_default());
-    crc.finalize()
+    let path = if path == "/" { "" } else { path };
+    crc32::append(crc32::append(0, path.as_bytes()), data.unwrap_or_default())
 }
 
 /// What a node contributes to the digest, given [`path_data_crc`]. Not for paths that are [`excluded`].
@@ -38,9 +35,7 @@ pub fn node_hash(path_data_crc: u32, stat: &StatPersisted) -> u64 {
     block[44..48].copy_from_slice(&stat.cversion.to_be_bytes());
     block[48..52].copy_from_slice(&stat.aversion.to_be_bytes());
     block[52..60].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    let mut crc = crc32fast::Hasher::new_with_initial(path_data_crc);
-    crc.update(&block);
-    u64::from(crc.finalize())
+    u64::from(crc32::append(path_data_crc, &block))
 }
 
 /// Whether the node at `path` counts 0.

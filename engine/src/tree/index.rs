@@ -11,12 +11,16 @@ use hashbrown::HashTable;
 use std::hash::Hasher;
 
 const TABLE_BITS: u32 = 12;
+/// Entries that are added together when a tree is built at once.
+const LATE: usize = 1 << 17;
 
 /// See the module.
 pub(super) struct Index {
     tables: Box<[HashTable<Entry>]>,
     seed: u64,
     shared: Box<SharedSeed>,
+    /// Entries that were added for later, see [`Index::insert_later`].
+    late: Vec<(u16, Entry)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,7 @@ impl Index {
             tables: (0..1 << TABLE_BITS).map(|_| HashTable::new()).collect(),
             seed,
             shared: Box::new(SharedSeed::from_u64(seed)),
+            late: Vec::new(),
         }
     }
 
@@ -51,6 +56,7 @@ impl Index {
 
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        debug_assert!(self.late.is_empty(), "what was added for later is settled first");
         let (table, hash) = Index::place(hash);
         let found = self.tables[table].find(spread(hash), |entry| entry.hash == hash && is_it(entry.id));
         found.map(|entry| entry.id)
@@ -61,6 +67,29 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, id: u32) {
         let (table, hash) = Index::place(hash);
         self.tables[table].insert_unique(spread(hash), Entry { id, hash }, |entry| spread(entry.hash));
+    }
+
+    /// Adds a node that is not there yet and is not found before [`Index::settle`]: for building a tree at once. One
+    /// entry after the other meets another table, and so another cold part of memory, each time; many together are
+    /// added table by table.
+    #[inline]
+    pub(super) fn insert_later(&mut self, hash: u64, id: u32) {
+        let (table, hash) = Index::place(hash);
+        self.late.push((table as u16, Entry { id, hash }));
+        if self.late.len() == LATE {
+            self.settle();
+            self.late.reserve_exact(LATE);
+        }
+    }
+
+    /// Makes all that was added for later be found.
+    pub(super) fn settle(&mut self) {
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_unstable_by_key(|&(table, _)| table);
+        for (table, entry) in late {
+            self.tables[usize::from(table)]
+                .insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
+        }
     }
 
     pub(super) fn remove(&mut self, hash: u64, id: u32) {

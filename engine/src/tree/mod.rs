@@ -13,6 +13,7 @@
 mod acls;
 mod apply;
 mod blocks;
+mod crc32;
 pub mod digest;
 mod event;
 mod index;

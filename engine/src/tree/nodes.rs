@@ -87,7 +87,22 @@ impl Tree {
         acl: AclId,
         stat: &StatPersisted,
     ) -> u32 {
-        let Spot { parent, path, hash, .. } = at;
+        let id = self.insert_unindexed(at, data, acl, stat);
+        if at.parent != NIL {
+            self.index.insert(at.hash, id);
+        }
+        id
+    }
+
+    /// The same, but for the lookup table.
+    pub(super) fn insert_unindexed(
+        &mut self,
+        at: Spot<'_>,
+        data: Option<&[u8]>,
+        acl: AclId,
+        stat: &StatPersisted,
+    ) -> u32 {
+        let Spot { parent, path, .. } = at;
         let name = at.name.as_bytes();
         let bytes = data.unwrap_or_default();
         let name_end = record::name_end(name);
@@ -124,7 +139,6 @@ impl Tree {
 
         if parent != NIL {
             self.link_child(parent, id);
-            self.index.insert(hash, id);
         }
         if !digest::excluded(path) {
             let crc = digest::path_data_crc(path, data);

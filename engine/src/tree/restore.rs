@@ -36,12 +36,15 @@ pub struct Restoring {
     /// order of a walk, so that the next parent is nearly always among them.
     path: String,
     trail: Vec<(usize, u32)>,
+    /// Whether each node came where a walk would meet it that takes children by the bytes of their names.
+    is_ordered: bool,
 }
 
 impl Restoring {
     /// Nothing yet; `seed` as for [`Tree::new`].
     pub fn new(seed: u64) -> Restoring {
-        Restoring { tree: Tree::bare(seed), held: Vec::new(), path: String::new(), trail: Vec::new() }
+        let tree = Tree::bare(seed);
+        Restoring { tree, held: Vec::new(), path: String::new(), trail: Vec::new(), is_ordered: true }
     }
 
     /// An ACL that nodes will have. Lists that none uses are gone at the end.
@@ -79,30 +82,49 @@ impl Restoring {
         if !self.has_root() {
             return Err(RestoreError::NoParent);
         }
-        let parent = self.parent(parent_path).ok_or(RestoreError::NoParent)?;
+        let parent = self.parent(parent_path, name).ok_or(RestoreError::NoParent)?;
         let hash = self.tree.index.hash(parent, name.as_bytes());
-        if self.tree.child_with_hash(parent, name.as_bytes(), hash).is_some() {
+        let spot = Spot { parent, name, path, hash };
+        let id = if self.is_ordered {
+            // Greater than all of its siblings, so none of them.
+            let id = self.tree.insert_unindexed(spot, data, acl, stat);
+            self.tree.index.insert_later(hash, id);
+            id
+        } else if self.tree.child_with_hash(parent, name.as_bytes(), hash).is_none() {
+            self.tree.insert_node(spot, data, acl, stat)
+        } else {
             return Err(RestoreError::Duplicate);
-        }
+        };
         self.tree.acls.share(acl);
-        let id = self.tree.insert_node(Spot { parent, name, path, hash }, data, acl, stat);
         self.path.clear();
         self.path.push_str(path);
         self.trail.push((path.len(), id));
         Ok(())
     }
 
-    /// Leaves the trail at the node of this path.
-    fn parent(&mut self, path: &str) -> Option<u32> {
+    /// Leaves the trail at the node of this path, the parent of one of this name, and notes whether that comes in order.
+    fn parent(&mut self, path: &str, name: &str) -> Option<u32> {
         let on_trail = |&(len, _): &(usize, u32)| len == path.len() && self.path.get(..len) == Some(path);
         if let Some(at) = self.trail.iter().rposition(on_trail) {
+            let sibling = self.trail.get(at + 1).map(|&(end, _)| &self.path.as_bytes()[path.len() + 1..end]);
+            if sibling.is_some_and(|sibling| sibling >= name.as_bytes()) {
+                self.end_order();
+            }
             self.trail.truncate(at + 1);
         } else {
+            self.end_order();
             let NodeId(id) = self.tree.find(path)?;
             self.trail.clear();
             self.trail.push((path.len(), id));
         }
         self.trail.last().map(|&(_, id)| id)
+    }
+
+    /// From now on every node is looked for before it is added.
+    fn end_order(&mut self) {
+        if std::mem::take(&mut self.is_ordered) {
+            self.tree.index.settle();
+        }
     }
 
     /// Whether the first node has come.
@@ -136,6 +158,7 @@ impl Restoring {
         for id in self.held {
             self.tree.acls.release(id);
         }
+        self.tree.index.settle();
         self.tree.add_built_in();
         self.tree.last_zxid = zxid;
         self.tree

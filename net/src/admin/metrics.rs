@@ -32,10 +32,12 @@ pub enum Counter {
     LargeRequestsRejected,
     /// Tree digests that differ from the log's.
     DigestMismatches,
+    /// Snapshots that could not be made.
+    SnapshotErrors,
 }
 
 /// Names of [`Counter`] in mntr, without `zk_`.
-const COUNTERS: [&str; 11] = [
+const COUNTERS: [&str; 12] = [
     "bytes_received_count",
     "response_bytes",
     "watch_bytes",
@@ -47,6 +49,7 @@ const COUNTERS: [&str; 11] = [
     "sessionless_connections_expired",
     "large_requests_rejected",
     "digest_mismatches_count",
+    "snapshot_error_count",
 ];
 
 /// Observations that this version makes. The discriminant is the row in `OBSERVATIONS`.
@@ -77,6 +80,8 @@ pub enum Observed {
     ChangedWatches,
     /// Watches fired by one change of children.
     ChildrenWatches,
+    /// Microseconds to make a snapshot of the own state.
+    SnapshotTime,
 }
 
 /// What is known of an observation: its name in mntr, whether it is a time, whether quantiles are kept.
@@ -102,7 +107,7 @@ const fn plain(name: &'static str) -> Kind {
     Kind { name, unit: Unit::Plain, quantiles: false }
 }
 
-const OBSERVATIONS: [Kind; 12] = [
+const OBSERVATIONS: [Kind; 13] = [
     time("readlatency", true),
     time("updatelatency", true),
     time("fsynctime", false),
@@ -115,6 +120,7 @@ const OBSERVATIONS: [Kind; 12] = [
     plain("node_deleted_watch_count"),
     plain("node_changed_watch_count"),
     plain("node_children_watch_count"),
+    time("snapshottime", false),
 ];
 
 /// Count, sum and extremes of what was observed, and its distribution where quantiles are shown.
@@ -280,11 +286,11 @@ mod tests {
     #[test]
     fn the_tables_have_a_row_for_every_discriminant() {
         let mut metrics = Metrics::default();
-        metrics.add(Counter::DigestMismatches, 7);
-        assert_eq!(metrics.counters().last(), Some(("digest_mismatches_count", 7)));
-        metrics.record(Observed::ChildrenWatches, 3);
+        metrics.add(Counter::SnapshotErrors, 7);
+        assert_eq!(metrics.counters().last(), Some(("snapshot_error_count", 7)));
+        metrics.record(Observed::SnapshotTime, 3_000);
         let (name, summary) = metrics.summaries().last().unwrap();
-        assert_eq!((name, summary.sum()), ("node_children_watch_count", 3));
+        assert_eq!((name, summary.sum()), ("snapshottime", 3));
         metrics.record(Observed::FsyncTime, 2_000);
         assert!(metrics.summaries().any(|(name, s)| name == "fsynctime" && s.sum() == 2));
     }

@@ -8,11 +8,11 @@ use std::fmt::{self, Write};
 use super::{
     metrics::Summary,
     text::{Decimal, version},
-    view::{EnsembleView, NodeView},
+    view::{EnsembleView, NodeView, SnapshotView, TransferView},
 };
 
 /// Counters that nothing here moves.
-const IDLE_COUNTERS: [&str; 40] = [
+const IDLE_COUNTERS: [&str; 39] = [
     "add_dead_watcher_stall_time",
     "cnxn_closed_without_zk_server_running",
     "commit_count",
@@ -43,7 +43,6 @@ const IDLE_COUNTERS: [&str; 40] = [
     "revalidate_count",
     "skip_learner_request_to_next_processor_count",
     "snap_count",
-    "snapshot_error_count",
     "snapshot_rate_limited_count",
     "stale_replies",
     "stale_requests",
@@ -56,7 +55,7 @@ const IDLE_COUNTERS: [&str; 40] = [
 ];
 
 /// Summaries without quantiles that nothing here feeds.
-const IDLE_BASIC: [&str; 33] = [
+const IDLE_BASIC: [&str; 32] = [
     "commit_commit_proc_req_queued",
     "commit_process_time",
     "concurrent_request_processing_in_commit_processor",
@@ -80,7 +79,6 @@ const IDLE_BASIC: [&str; 33] = [
     "requests_in_session_queue",
     "restore_time",
     "session_queues_drained",
-    "snapshottime",
     "socket_closing_time",
     "startup_snap_load_time",
     "sync_process_time",
@@ -127,6 +125,7 @@ pub(super) fn write(view: &NodeView<'_>, out: &mut String) -> fmt::Result {
         members(ensemble, out)?;
     }
     gauges(view, out)?;
+    snapshots(&view.snapshots, out)?;
     for (name, value) in view.metrics.counters() {
         line(out, "", name, value)?;
     }
@@ -182,11 +181,34 @@ fn gauges(view: &NodeView<'_>, out: &mut String) -> fmt::Result {
     line(out, "", "non_mtls_local_conn_count", 0)
 }
 
+/// Own names: the reference has none for what its snapshots hold and how far they are.
+fn snapshots(view: &SnapshotView, out: &mut String) -> fmt::Result {
+    let (done, of) = view.making.unwrap_or_default();
+    line(out, "", "snapshot_zxid", view.zxid)?;
+    line(out, "", "snapshot_bytes", view.bytes)?;
+    line(out, "", "snapshot_log_bytes", view.log_bytes)?;
+    line(out, "", "snapshot_making", u8::from(view.making.is_some()))?;
+    line(out, "", "snapshot_making_bytes", of)?;
+    line(out, "", "snapshot_making_bytes_done", done)
+}
+
+/// Snapshots on their way between members.
+fn transfers(view: &TransferView, out: &mut String) -> fmt::Result {
+    line(out, "", "snap_sending", view.sending.len())?;
+    for (learner, done, of) in &view.sending {
+        line(out, "", &format!("snap_sending_{learner}_bytes"), of)?;
+        line(out, "", &format!("snap_sending_{learner}_bytes_done"), done)?;
+    }
+    line(out, "", "snap_receiving", u8::from(view.receiving.is_some()))?;
+    line(out, "", "snap_receiving_bytes_done", view.receiving.unwrap_or(0))
+}
+
 fn members(ensemble: &EnsembleView, out: &mut String) -> fmt::Result {
     line(out, "", "quorum_size", ensemble.quorum_size)?;
     for (name, count) in ensemble.synchronisations {
         line(out, "", name, count)?;
     }
+    transfers(&ensemble.transfers, out)?;
     let Some(leading) = &ensemble.leading else { return Ok(()) };
     line(out, "", "learners", leading.learners)?;
     // The name that dashboards of older versions ask for.

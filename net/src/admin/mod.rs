@@ -19,7 +19,7 @@ pub use render::render;
 pub use text::{EMULATED, version};
 pub use view::{
     Bucket, Connection, ConnectionSession, DataWatches, EnsembleSettings, EnsembleView, LeadingView, Mode,
-    NodeView, Settings,
+    NodeView, Settings, SnapshotView, TransferView,
 };
 pub use word::{Whitelist, Word};
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use ringkeeper_engine::id::{Epoch, SessionId, Zxid};
+use ringkeeper_engine::id::{Epoch, SessionId, Sid, Zxid};
 
 use super::*;
 use crate::config::Config;
@@ -289,7 +289,9 @@ fn mntr_has_every_key_of_a_standalone_reference_node_once() {
     assert_eq!(
         added.join(" "),
         "zk_avg_restore_time zk_cnt_restore_time zk_max_restore_time zk_min_restore_time zk_restore_error_count \
-         zk_restore_rate_limited_count zk_snapshot_error_count zk_snapshot_rate_limited_count zk_sum_restore_time"
+         zk_restore_rate_limited_count zk_snapshot_bytes zk_snapshot_error_count zk_snapshot_log_bytes \
+         zk_snapshot_making zk_snapshot_making_bytes zk_snapshot_making_bytes_done zk_snapshot_rate_limited_count \
+         zk_snapshot_zxid zk_sum_restore_time"
     );
     assert_eq!(lines[0], ("zk_version", version().as_str()));
     assert_eq!(lines[1], ("zk_server_state", "standalone"));
@@ -334,6 +336,45 @@ fn mntr_shows_what_was_measured() {
         assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
     }
     assert!(!text.contains("p50_fsynctime"), "fsynctime has no quantiles in the reference");
+}
+
+#[test]
+fn mntr_shows_snapshots_that_are_there_and_those_on_their_way() {
+    let mut metrics = Metrics::default();
+    metrics.record(Observed::SnapshotTime, 1_500_000);
+    metrics.add(Counter::SnapshotErrors, 2);
+    let mut view = view(&metrics);
+    let none = answer(Word::Mntr, &view);
+    for line in ["snapshot_zxid\t0x0", "snapshot_bytes\t0", "snapshot_making\t0", "cnt_snapshottime\t1"] {
+        assert!(none.contains(&format!("zk_{line}\n")), "{line}\n{none}");
+    }
+    view.snapshots = SnapshotView {
+        zxid: Zxid::from_raw(0x30000001f),
+        bytes: 12_288,
+        log_bytes: 4096,
+        making: Some((7, 9)),
+    };
+    let transfers = TransferView { sending: vec![(Sid(2), 10, 70), (Sid(5), 0, 70)], receiving: Some(33) };
+    view.ensemble = Some(EnsembleView { transfers, ..EnsembleView::default() });
+    let text = answer(Word::Mntr, &view);
+    for line in [
+        "snapshot_zxid\t0x30000001f",
+        "snapshot_bytes\t12288",
+        "snapshot_log_bytes\t4096",
+        "snapshot_making\t1",
+        "snapshot_making_bytes\t9",
+        "snapshot_making_bytes_done\t7",
+        "snap_sending\t2",
+        "snap_sending_2_bytes\t70",
+        "snap_sending_2_bytes_done\t10",
+        "snap_sending_5_bytes_done\t0",
+        "snap_receiving\t1",
+        "snap_receiving_bytes_done\t33",
+        "sum_snapshottime\t1500",
+        "snapshot_error_count\t2",
+    ] {
+        assert!(text.contains(&format!("zk_{line}\n")), "{line}\n{text}");
+    }
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct NodeView<'a> {
     pub auth_failures: u64,
     /// Open file descriptors and their limit, -1 where unknown: see [`super::file_descriptors`]. For `mntr`.
     pub descriptors: (i64, i64),
+    /// For `mntr`.
+    pub snapshots: SnapshotView,
     /// The number last set by `stmk`; the reference starts with 306.
     pub trace_mask: i64,
     /// Bytes of files below the data directory and below the log directory. For `conf` and `dirs`.
@@ -112,6 +114,30 @@ pub struct EnsembleView {
     pub leading: Option<LeadingView>,
     /// Learners that were sent transactions, a snapshot, or told to cut their log; snapshots taken from leaders.
     pub synchronisations: [(&'static str, u64); 4],
+    /// Snapshots on their way to and from it.
+    pub transfers: TransferView,
+}
+
+/// Snapshots on their way between members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransferView {
+    /// To whom, bytes sent, and of how many.
+    pub sending: Vec<(Sid, u64, u64)>,
+    /// Bytes that have come of one.
+    pub receiving: Option<u64>,
+}
+
+/// Snapshots of the own state, for `mntr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotView {
+    /// The last transaction in the newest one; zero before the first.
+    pub zxid: Zxid,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Bytes of log behind it, about.
+    pub log_bytes: u64,
+    /// One is being made: bytes read and written, and of how many, an estimate.
+    pub making: Option<(u64, u64)>,
 }
 
 /// What only a leader has to show.
@@ -294,6 +320,7 @@ impl<'a> NodeView<'a> {
             response_sizes: None,
             auth_failures: 0,
             descriptors: (-1, -1),
+            snapshots: SnapshotView::default(),
             trace_mask: 306,
             directory_sizes: [0; 2],
             metrics,

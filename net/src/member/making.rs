@@ -12,8 +12,9 @@ use ringkeeper_engine::snapshot::merge::{MakeError, SnapshotRequest};
 use ringkeeper_engine::snapshot::{Published, damaged_file};
 
 use super::Member;
-use super::policy::Due;
+use super::policy::{Due, SnapshotPolicy};
 use super::work::Work;
+use crate::admin::{Counter, Observed};
 use crate::client::Outbox;
 use crate::zab::event::Event;
 
@@ -55,7 +56,9 @@ pub struct MakingStatus {
 }
 
 impl Making {
-    pub fn new(due: Due) -> Making {
+    pub fn new(policy: SnapshotPolicy, seed: u64, replayed: u64, now_ms: u64) -> Making {
+        let mut due = Due::new(policy, seed, now_ms);
+        due.replayed(replayed);
         Making {
             due,
             now: None,
@@ -87,11 +90,6 @@ impl Making {
 }
 
 impl Member {
-    /// Moves what is to be done off the loop to the caller.
-    pub fn take_work(&mut self) -> Option<Work> {
-        self.making.work.pop_front()
-    }
-
     /// Of which state a learner is sent a snapshot now, if it needs one: the newest one that there is, or where much
     /// has happened since, one that is made for it. Before clients are served nothing is known to be committed beyond
     /// what snapshots hold, so that only these, or else all that the tree has, can be sent.
@@ -99,7 +97,8 @@ impl Member {
         let applied = self.service.tree().last_zxid();
         let log = &self.ledger.log;
         let near = |p: &&Published| !serving || log.bytes_behind(p.zxid()) <= p.body_len().max(LITTLE);
-        if let Some(newest) = log.newest_snapshot().filter(near) {
+        // Whoever is sent a canonical stream may take it for exact.
+        if let Some(newest) = log.newest_snapshot().filter(near).filter(|p| !p.is_converging()) {
             return newest.zxid();
         }
         let coming = [self.making.wanted, self.making.now].into_iter().flatten();
@@ -155,20 +154,12 @@ impl Member {
 
     /// Everything that is needed to make the snapshot of a state.
     pub(super) fn request_snapshot(&self, upto: Zxid) -> Option<SnapshotRequest> {
-        Some(self.tolerant(self.ledger.log.snapshot_request(upto, self.tree_seed)?))
-    }
-
-    /// The same for an image of it.
-    pub(super) fn request_image(&self, upto: Zxid) -> Option<SnapshotRequest> {
-        Some(self.tolerant(self.ledger.log.image_request(upto, self.tree_seed)?))
-    }
-
-    fn tolerant(&self, request: SnapshotRequest) -> SnapshotRequest {
+        let request = self.ledger.log.snapshot_request(upto, self.tree_seed)?;
         // Where the serving tree has seen digests that were not its own, the log's say nothing.
-        match self.service.tree().digest_mismatches() {
+        Some(match self.service.tree().digest_mismatches() {
             0 => request,
             _ => request.tolerate_mismatches(),
-        }
+        })
     }
 
     pub(super) fn snapshot_made(&mut self, result: Result<Published, MakeError>, out: &mut impl Outbox) {
@@ -181,13 +172,17 @@ impl Member {
             Ok(made) if self.ledger.log.snapshot_made(made) => {
                 self.making.status.made += 1;
                 self.making.status.last_took_ms = took_ms;
+                self.service.metrics.record(Observed::SnapshotTime, took_ms * 1000);
                 self.making.purge |= self.making.due.purges_at_once();
                 self.snapshot_ready(&made, out);
                 self.drive(Event::SnapshotMade(made.zxid()), None, out);
             }
-            Ok(made) => tracing::info!(zxid = %made.zxid(), "a snapshot of a history that is dead is given up"),
+            Ok(made) => {
+                tracing::info!(zxid = %made.zxid(), "a snapshot of a history that is dead is given up")
+            }
             Err(error) => {
                 self.making.status.failed += 1;
+                self.service.metrics.add(Counter::SnapshotErrors, 1);
                 let upto = upto.unwrap_or_default();
                 if let MakeError::Log(error) = &error
                     && let Some(path) = damaged_file(error)

@@ -25,6 +25,7 @@
 
 mod apply;
 mod ending;
+mod fatal;
 mod ledger;
 mod links;
 mod making;
@@ -43,12 +44,10 @@ use std::collections::VecDeque;
 
 use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::{Disk, Volume, WriteDone};
-use ringkeeper_engine::log::{Cursor, Durable, Log, LogError, Space};
-use ringkeeper_engine::store::StoreError;
-use ringkeeper_engine::txn::TxnError;
+use ringkeeper_engine::log::{Cursor, Durable, Log, Space};
 
 use crate::client::{Admission, ConnKey, FromFront, Now, Outbox, Service};
-use crate::peer::{Chunk, PeerError};
+use crate::peer::Chunk;
 use crate::wire::election::{Notification, State};
 use crate::zab::action::Action;
 use crate::zab::event::{Birth, Event, Link};
@@ -56,9 +55,10 @@ use crate::zab::{self, Zab};
 use ledger::Ledger;
 use links::Links;
 use making::Making;
-use policy::{Due, SnapshotPolicy};
+use policy::SnapshotPolicy;
 use receiving::Job;
 
+pub use fatal::Fatal;
 pub use making::MakingStatus;
 pub use status::{Counts, Status, Transfers};
 pub use work::{Doing, Work, WorkDone, image};
@@ -69,31 +69,6 @@ const BACKLOG: usize = 8 << 20;
 const WAITING: u64 = 32 << 20;
 /// Bytes that wait to be sent to the leader above which no more requests are read.
 const FORWARDING: usize = 4 << 20;
-
-/// What ends a member.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The log can no longer be trusted to keep what it is given.
-    #[error("the log has failed, nothing more will be acknowledged: {0}")]
-    Log(#[from] LogError),
-    /// What was logged cannot be read back.
-    #[error("reading the data back: {0}")]
-    Store(#[from] StoreError),
-    /// A transaction came back from our own log unreadable.
-    #[error("applying transaction {zxid}: {source}")]
-    Apply {
-        /// Which.
-        zxid: Zxid,
-        /// What is wrong with it.
-        source: TxnError,
-    },
-    /// The ring is unusable.
-    #[error("the io_uring of a core loop has failed: {0}")]
-    Ring(std::io::Error),
-    /// Other members cannot reach this one.
-    #[error(transparent)]
-    Peers(#[from] PeerError),
-}
 
 /// What a member wants of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +94,8 @@ pub struct Parts {
     pub tree_seed: u64,
     /// When snapshots are made, and how many are kept.
     pub snapshots: SnapshotPolicy,
+    /// Transactions behind the newest snapshot that were read back from the log.
+    pub replayed: u64,
 }
 
 /// What a member of an ensemble is made of besides.
@@ -219,7 +196,7 @@ impl Ensemble {
 impl Member {
     /// A node that stands alone.
     pub fn alone(parts: Parts, now: Now) -> Member {
-        let Parts { service, log, volume, tree_seed, snapshots } = parts;
+        let Parts { service, log, volume, tree_seed, snapshots, replayed } = parts;
         let cursor = log.cursor(service.tree().last_zxid().max(log.durable().get()));
         Member {
             service,
@@ -228,7 +205,7 @@ impl Member {
             tree_seed,
             cursor,
             ensemble: None,
-            making: Making::new(Due::new(snapshots, tree_seed, now.mono_ms)),
+            making: Making::new(snapshots, tree_seed, replayed, now.mono_ms),
             receptions: 0,
             now,
             done: Vec::new(),
@@ -355,18 +332,6 @@ impl Member {
                 self.failed.get_or_insert(error.into());
                 None
             }
-        }
-    }
-
-    /// Takes in what came of work that was taken.
-    pub fn work_done(&mut self, done: WorkDone, out: &mut impl Outbox) {
-        match done {
-            WorkDone::SnapshotMade(result) => self.snapshot_made(result, out),
-            WorkDone::ImageMade { link, result } => self.image_made(link, result, out),
-            WorkDone::Stored { reception, result } => self.stored(reception, result, out),
-            WorkDone::Loaded { reception, result } => self.loaded(reception, *result, out),
-            WorkDone::Progress { what: Doing::Making, done, of } => self.making_goes_on(done, of),
-            WorkDone::Progress { what: Doing::Loading, .. } => self.loading_goes_on(),
         }
     }
 

@@ -87,9 +87,8 @@ impl Due {
     }
 
     fn draw(&mut self) {
-        let mut draw = |most: u64| most / 2 + self.random.u64(0..(most / 2).max(1));
-        self.enough = draw(self.policy.count.into());
-        self.enough_bytes = self.policy.bytes.map(draw);
+        self.enough = half_or_more(self.policy.count.into(), &mut self.random);
+        self.enough_bytes = self.policy.bytes.map(|most| half_or_more(most, &mut self.random));
     }
 
     /// A transaction was applied.
@@ -159,6 +158,11 @@ impl Due {
         }
         due
     }
+}
+
+/// Half of it, and a random part of the other half.
+fn half_or_more(most: u64, random: &mut fastrand::Rng) -> u64 {
+    most / 2 + random.u64(0..(most / 2).max(1))
 }
 
 #[cfg(test)]

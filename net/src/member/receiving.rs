@@ -110,7 +110,9 @@ impl Member {
     /// Takes bytes of a snapshot that is being received; how many were taken. The others are packets.
     pub(super) fn take_in(&mut self, link: Link, bytes: &[u8], out: &mut impl Outbox) -> usize {
         let Some(ensemble) = &mut self.ensemble else { return 0 };
-        let Some(Job::Receive(receiving)) = ensemble.job.as_mut().filter(|_| !bytes.is_empty()) else { return 0 };
+        let Some(Job::Receive(receiving)) = ensemble.job.as_mut().filter(|_| !bytes.is_empty()) else {
+            return 0;
+        };
         let mut steps = Vec::new();
         let fed = receiving.stream.feed(bytes, &mut steps);
         let reception = receiving.id;
@@ -127,8 +129,7 @@ impl Member {
             Ok(fed) => {
                 ensemble.flows(link);
                 if fed.done
-                    && let Some(Job::Receive(receiving)) =
-                        ensemble.job.replace(Job::Load { link, reception })
+                    && let Some(Job::Receive(receiving)) = ensemble.job.replace(Job::Load { link, reception })
                 {
                     let Receiving { stream, since_ms, .. } = *receiving;
                     let took_ms = self.now.mono_ms.saturating_sub(since_ms);
@@ -144,7 +145,9 @@ impl Member {
     /// Bytes of a reception are stored.
     pub(super) fn stored(&mut self, reception: u64, result: Result<u64, LogError>, out: &mut impl Outbox) {
         let Some(ensemble) = &mut self.ensemble else { return };
-        let Some(job) = ensemble.job.as_mut().filter(|job| job.reception() == Some(reception)) else { return };
+        let Some(job) = ensemble.job.as_mut().filter(|job| job.reception() == Some(reception)) else {
+            return;
+        };
         let link = match job {
             Job::Receive(receiving) => {
                 receiving.unstored = receiving.unstored.saturating_sub(*result.as_ref().unwrap_or(&0));
@@ -172,7 +175,12 @@ impl Member {
     }
 
     /// The tree of what was received is there.
-    pub(super) fn loaded(&mut self, reception: u64, result: Result<Arrived, LogError>, out: &mut impl Outbox) {
+    pub(super) fn loaded(
+        &mut self,
+        reception: u64,
+        result: Result<Arrived, LogError>,
+        out: &mut impl Outbox,
+    ) {
         let Some(ensemble) = &mut self.ensemble else { return };
         let Some(&Job::Load { link, .. }) =
             ensemble.job.as_ref().filter(|job| job.reception() == Some(reception))

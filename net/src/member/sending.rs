@@ -10,7 +10,8 @@ use std::sync::Arc;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::SendFileError;
 use ringkeeper_engine::snapshot::merge::MakeError;
-use ringkeeper_engine::snapshot::{Published, damaged_file, piece_checksums};
+use ringkeeper_engine::snapshot::{Published, damaged_file, piece_checksums, write_stream};
+use ringkeeper_engine::tree::Tree;
 
 use super::links::Synchronisation;
 use super::queue::Body;
@@ -48,11 +49,10 @@ impl Member {
         let there = log.snapshots().iter().find(|p| p.zxid() == upto).copied();
         let request = match there {
             Some(_) => None,
-            None => self.request_image(upto),
+            None => self.request_snapshot(upto),
         };
         let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
-        // Nothing is published of the state before the first transaction.
-        let publishable = ensemble.serving && label == upto && upto > Zxid::ZERO;
+        let publishable = ensemble.serving && label == upto;
         let Some(connection) = ensemble.links.get_mut(link) else { return Ok(()) };
         connection.sync = Synchronisation { snap: true, ..Default::default() };
         connection.queue.packets(|out| put_packet(out, kind::SNAP, label, None));
@@ -61,6 +61,11 @@ impl Member {
             (Some(published), _) => {
                 let body = self.body_of(&published);
                 self.hand_over(link, upto, body)?;
+            }
+            (None, _) if upto == Zxid::ZERO => {
+                let mut body = Vec::new();
+                write_stream(&Tree::new(self.tree_seed), &[], &mut |bytes| body.extend_from_slice(bytes));
+                self.hand_over(link, upto, Some(Body::Image([Arc::new(body)].into())))?;
             }
             (None, _) if publishable => self.making.want(upto),
             (None, Some(request)) => self.making.work.push_back(Work::MakeImage { link, request }),

@@ -51,7 +51,14 @@ impl Driver {
         let birth = ensemble::birth(&store, 1);
         let options = Options { server_id: 2, ..Options::default() };
         let service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
-        let parts = Parts { service, log: store.log, volume: Box::new(disk.clone()), tree_seed: 1, snapshots: SnapshotPolicy::default() };
+        let parts = Parts {
+            service,
+            log: store.log,
+            volume: Box::new(disk.clone()),
+            tree_seed: 1,
+            snapshots: SnapshotPolicy::default(),
+            replayed: 0,
+        };
         let zab = zab::Config {
             me: Sid(2),
             members: Membership::majority([Sid(1), Sid(2), Sid(3)], []).unwrap(),

@@ -13,6 +13,8 @@ use ringkeeper_engine::snapshot::merge::{MakeError, SnapshotRequest};
 use ringkeeper_engine::snapshot::receive::{self, Arrived, LoadRequest, RECEIVING};
 use ringkeeper_engine::snapshot::steps::{self, Step};
 
+use super::Member;
+use crate::client::Outbox;
 use crate::zab::event::Link;
 
 /// Something to be done.
@@ -123,6 +125,25 @@ impl Work {
                 }
                 None
             }
+        }
+    }
+}
+
+impl Member {
+    /// Moves what is to be done off the loop to the caller.
+    pub fn take_work(&mut self) -> Option<Work> {
+        self.making.work.pop_front()
+    }
+
+    /// Takes in what came of work that was taken.
+    pub fn work_done(&mut self, done: WorkDone, out: &mut impl Outbox) {
+        match done {
+            WorkDone::SnapshotMade(result) => self.snapshot_made(result, out),
+            WorkDone::ImageMade { link, result } => self.image_made(link, result, out),
+            WorkDone::Stored { reception, result } => self.stored(reception, result, out),
+            WorkDone::Loaded { reception, result } => self.loaded(reception, *result, out),
+            WorkDone::Progress { what: Doing::Making, done, of } => self.making_goes_on(done, of),
+            WorkDone::Progress { what: Doing::Loading, .. } => self.loading_goes_on(),
         }
     }
 }

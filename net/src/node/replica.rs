@@ -10,10 +10,11 @@ use std::time::Duration;
 use ringkeeper_engine::id::{Sid, Zxid};
 use ringkeeper_engine::io::{Completion, Ring, SendFileError};
 use ringkeeper_engine::log::Space;
+use ringkeeper_engine::snapshot::Published;
 
 use super::housekeeper::{Chore, Housekeeper, Report};
 use super::words::Words;
-use crate::admin::Observed;
+use crate::admin::{Observed, SnapshotView};
 use crate::client::{FromFront, Now, Outbox};
 use crate::member::{Fatal, Member, Request};
 use crate::peer::{Chunk, PeerHandler, Peers};
@@ -162,9 +163,23 @@ impl Replica {
         self.member.client(event, out);
         if let FromFront::Word { conn, word, arg } = event {
             let status = self.member.status();
-            let now = self.member.now();
-            let text = self.words.answer(now, word, arg, status.as_ref(), self.member.service_mut());
+            let (now, snapshots) = (self.member.now(), self.snapshots());
+            let service = self.member.service_mut();
+            let text = self.words.answer(now, word, arg, status.as_ref(), snapshots, service);
             self.member.service_mut().answer_word(conn, &text, out);
+        }
+    }
+
+    /// What there is of snapshots of the own state.
+    fn snapshots(&self) -> SnapshotView {
+        let log = self.member.log();
+        let newest = log.newest_snapshot();
+        let zxid = newest.map_or(Zxid::ZERO, Published::zxid);
+        SnapshotView {
+            zxid,
+            bytes: newest.map_or(0, Published::file_len),
+            log_bytes: log.bytes_behind(zxid),
+            making: self.member.making().under_way,
         }
     }
 

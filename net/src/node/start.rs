@@ -334,8 +334,8 @@ fn recover(
     service.metrics.record(Observed::DbInitTime, took);
     service.metrics.record(Observed::ReplayTime, took);
     service.metrics.record(Observed::ReplayedTxns, store.report.records);
-    let snapshots = config.snapshots;
-    let parts = Parts { service, log: store.log, volume: Box::new(volume), tree_seed, snapshots };
+    let (snapshots, replayed) = (config.snapshots, store.report.records);
+    let parts = Parts { service, log: store.log, volume: Box::new(volume), tree_seed, snapshots, replayed };
     let (member, peers) = match member {
         None => (Member::alone(parts, now), None),
         Some(ensemble) => {

@@ -11,7 +11,7 @@ use ringkeeper_engine::id::{SessionId, Sid, Zxid};
 use super::front::Census;
 use crate::admin::{
     self, Admission, Bucket, Connection, ConnectionSession, Counter, DataWatches, Effect, EnsembleView,
-    Environment, LeadingView, Mode, NodeView, Settings, Whitelist, Word,
+    Environment, LeadingView, Mode, NodeView, Settings, SnapshotView, TransferView, Whitelist, Word,
 };
 use crate::client::{self, ConnView, Now, Service};
 use crate::member::Status;
@@ -62,6 +62,7 @@ impl Words {
         bytes: [u8; 4],
         argument: &[u8],
         status: Option<&Status>,
+        snapshots: SnapshotView,
         service: &mut Service,
     ) -> Vec<u8> {
         let Some(word) = Word::from_bytes(bytes) else { return Vec::new() };
@@ -78,7 +79,9 @@ impl Words {
             Effect::SetTraceMask(mask) => self.trace_mask = mask,
             Effect::Incomplete => return Vec::new(),
         }
-        admin::render(word, &self.view(now, word, status, service))
+        let mut view = self.view(now, word, status, service);
+        view.snapshots = snapshots;
+        admin::render(word, &view)
     }
 
     fn show_member(&self, now: Now, status: &Status, service: &Service, view: &mut NodeView<'_>) {
@@ -114,6 +117,10 @@ impl Words {
                 ("trunc_count", status.counts.truncs()),
                 ("snap_received_count", status.counts.snaps_taken),
             ],
+            transfers: TransferView {
+                sending: status.transfers.sending.clone(),
+                receiving: status.transfers.receiving,
+            },
         });
     }
 

@@ -247,7 +247,10 @@ impl Judge {
         if let Some(content) = self.contents.get(&base) {
             content.iter().for_each(|&(first, last)| whole.extend(first, last));
         } else {
-            assert!(base <= self.history.last(), "the log of {sid} begins behind {base}, which is not committed");
+            assert!(
+                base <= self.history.last(),
+                "the log of {sid} begins behind {base}, which is not committed"
+            );
             clip(&self.history.agreed, base).iter().for_each(|&(first, last)| whole.extend(first, last));
         }
         clip(history, upto).into_iter().for_each(|(first, last)| whole.extend(first, last));

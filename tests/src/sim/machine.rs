@@ -223,7 +223,14 @@ impl World {
                     mono_us: base_us,
                 };
                 let service = Service::new(store.tree, store.sessions, store.last_zxid, options, now);
-                let parts = Parts { service, log: store.log, volume: Box::new(disk), tree_seed, snapshots: plan.snapshots() };
+                let parts = Parts {
+                    service,
+                    log: store.log,
+                    volume: Box::new(disk),
+                    tree_seed,
+                    snapshots: plan.snapshots(),
+                    replayed: store.report.records,
+                };
                 let parts_of_ensemble = EnsembleParts {
                     zab: plan.zab(machine.sid),
                     birth,

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use ringkeeper_engine::snapshot::merge::Making;
-use ringkeeper_engine::snapshot::steps::{self, Step};
 use ringkeeper_engine::snapshot::receive::RECEIVING;
+use ringkeeper_engine::snapshot::steps::{self, Step};
 use ringkeeper_engine::snapshot::{Published, merge, piece_checksums, read_piece};
 use ringkeeper_net::member::{Work, WorkDone};
 
@@ -74,7 +74,9 @@ impl World {
         let Process { lanes, inbox, .. } = process;
         let lane = &mut lanes[number];
         let disk = &machine.disk;
-        let Some(now) = lane.now.take().or_else(|| lane.waiting.pop_front().map(Ongoing::from)) else { return };
+        let Some(now) = lane.now.take().or_else(|| lane.waiting.pop_front().map(Ongoing::from)) else {
+            return;
+        };
         let mut made = None;
         let done = match now {
             Ongoing::Making(mut making) => match making.next(disk) {
@@ -122,7 +124,8 @@ impl World {
     fn judge_snapshot(&mut self, index: usize, made: &Published) {
         let disk = &self.machines[index].disk;
         let crcs = piece_checksums(disk, made).expect("just written");
-        let pieces = (0..crcs.len() as u64).map(|at| read_piece(disk, made, &crcs, at).expect("just written"));
+        let pieces =
+            (0..crcs.len() as u64).map(|at| read_piece(disk, made, &crcs, at).expect("just written"));
         let body: Vec<u8> = pieces.flatten().collect();
         self.coverage.snapshots += 1;
         self.judge.snapshot_made(self.machines[index].sid, made.zxid(), body);

@@ -257,7 +257,7 @@ impl Ring {
     ///
     /// Files are read as memory allows, which is bounded whatever is given.
     pub fn send_file(&mut self, socket: SocketId, piece: FilePiece, user: u64) {
-        if !self.sockets.get(socket.0).is_some_and(|entry| !entry.closing) {
+        if self.sockets.get(socket.0).is_none_or(|entry| entry.closing) {
             return;
         }
         let whole = (1..=PIECE).contains(&piece.len) && piece.offset.is_multiple_of(BLOCK as u64);

@@ -2,15 +2,15 @@
 //!
 //! The tree that serves is never looked at. Three passes, each reading from front to back:
 //!
-//! 1. The log is read once for what it touches ([`touched`]): hashes of paths, and sessions that ended.
-//! 2. The previous snapshot is read, and what was touched is loaded into a small tree ([`part`]). Its digest is that of
-//!    the whole, so that the log, applied to it by the rules that every replica follows ([`replay`]), must lead to the
+//! 1. The log is read once for what it touches (`touched`): hashes of paths, and sessions that ended.
+//! 2. The previous snapshot is read, and what was touched is loaded into a small tree (`part`). Its digest is that of
+//!    the whole, so that the log, applied to it by the rules that every replica follows (`replay`), must lead to the
 //!    very digests that its transactions carry.
-//! 3. The previous snapshot is read once more and written anew ([`writing`]): what was loaded comes from the small tree,
+//! 3. The previous snapshot is read once more and written anew (`writing`): what was loaded comes from the small tree,
 //!    everything else is copied on, in the canonical order of both.
 //!
 //! So memory follows what was touched, and the bytes are those that a walk over the whole tree would write. Where there
-//! is no previous snapshot, or one that transactions behind it complete, everything counts as touched ([`whole`]).
+//! is no previous snapshot, or one that transactions behind it complete, everything counts as touched (`whole`).
 //!
 //! Nothing here writes to the disk or knows who does: [`Making::next`] reads about one MiB at most, computes, and says
 //! what is to be written ([`Step`]). It never publishes a state that it has doubts about: then there is an error, what
@@ -186,7 +186,7 @@ impl Making {
     /// The next step, to be done before the one after it is asked for or at least [in order](Step); `None` when all are
     /// done. Reads one MiB at most, or one batch of the log or one node if that is longer. Blocking.
     ///
-    /// After an error there is nothing more to be done but to [abandon](abandon) the file.
+    /// After an error there is nothing more to be done but to [abandon] the file.
     pub fn next(&mut self, vol: &dyn Volume) -> Result<Option<Step>, MakeError> {
         loop {
             if let Some(step) = self.steps.pop_front() {
@@ -279,8 +279,7 @@ impl Making {
     ) -> Result<Pass, MakeError> {
         let SnapshotRequest { view, upto, database, generation, .. } = &self.request;
         let point = reading.point();
-        // Of an image nobody asked that it be newer.
-        if point.zxid <= self.after && *upto > self.after {
+        if point.zxid <= self.after {
             return Err(MakeError::Nothing { after: self.after, upto: *upto });
         }
         let published = Published {

@@ -5,8 +5,8 @@ use crate::id::{SessionId, Zxid};
 use crate::io::{BLOCK, Volume};
 use crate::log::{LogError, files};
 use crate::snapshot::ahead::read_ahead;
-use crate::snapshot::file::remove_working;
 use crate::snapshot::body::{Body, Sums};
+use crate::snapshot::file::remove_working;
 use crate::snapshot::format::SnapshotName;
 use crate::snapshot::steps::{Step, perform};
 use crate::snapshot::stream::try_write_stream;
@@ -60,7 +60,11 @@ impl LoadRequest {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Arrived, LogError> {
         let of = if self.is_canonical { self.sums.len } else { 2 * self.sums.len };
-        let Loaded { tree, sessions } = self.load(vol, &mut |done| progress(done, of))?;
+        let Loaded { mut tree, sessions } = self.load(vol, &mut |done| progress(done, of))?;
+        if self.is_canonical {
+            // Only a server of our kind writes so, and it sends none that is not exactly of one moment.
+            tree.converged();
+        }
         let (file, sums) = if self.is_canonical {
             (RECEIVING, self.sums)
         } else {

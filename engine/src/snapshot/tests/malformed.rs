@@ -2,7 +2,6 @@
 //! announces.
 
 use super::*;
-use crate::tree::RestoreError;
 
 fn refused(stream: &[u8]) -> SnapshotError {
     let error = load(stream, Zxid::ZERO).unwrap_err();

@@ -12,7 +12,7 @@ use crate::id::{SessionId, Zxid};
 use crate::jute::{put_buffer, put_i32, put_i64, put_ustring};
 use crate::tree::tests::leader::Leader;
 use crate::tree::tests::{Dumped, assert_consistent, dump};
-use crate::tree::{DigestCheck, StatPersisted, Tree, is_quota_statistics};
+use crate::tree::{DigestCheck, RestoreError, StatPersisted, Tree, is_quota_statistics};
 use crate::txn::{self, Acl, AclList};
 
 pub(super) const SEED: u64 = 5;
@@ -239,6 +239,27 @@ fn stream_with(nodes: &[(&[u8], i64)]) -> Vec<u8> {
     put_ustring(&mut out, END_OF_NODES);
     put_ustring(&mut out, SIGNATURE);
     out
+}
+
+/// The lookup table is filled in parts as long as nodes come in order, and one by one from the first that does not.
+#[test]
+fn nodes_are_found_and_missed_however_many_come_in_order() {
+    let paths: Vec<String> = (0..140_000).map(|i| format!("/{i:06}")).collect();
+    let mut nodes: Vec<(&[u8], i64)> = vec![(b"", -1)];
+    nodes.extend(paths.iter().map(|path| (path.as_bytes(), -1)));
+    nodes.push((b"/000005/below", -1));
+    let tree = load(&stream_with(&nodes), Zxid::ZERO).unwrap().tree;
+    assert!(paths.iter().all(|path| tree.find(path).is_some()));
+    assert!(tree.find("/000005/below").is_some() && tree.find("/140000").is_none());
+    for again in [0, 7, 139_000, 139_999] {
+        nodes.push((paths[again].as_bytes(), -1));
+        let error = load(&stream_with(&nodes), Zxid::ZERO).unwrap_err();
+        assert!(
+            matches!(&error, SnapshotError::Node { path, source: RestoreError::Duplicate, .. } if *path == paths[again]),
+            "{error}"
+        );
+        nodes.pop();
+    }
 }
 
 #[test]

@@ -235,9 +235,9 @@ fn without_space_for_a_snapshot_nothing_changes() {
 }
 
 #[test]
-fn a_snapshot_longer_than_a_piece_is_read_back() {
+fn a_snapshot_of_many_pieces_is_read_back() {
     let mut leader = Leader::new();
-    for i in 0..40 {
+    for i in 0..120 {
         leader.create(&format!("/{i}"), &"x".repeat(70_000 + i));
     }
     let disk = SimDisk::new(3);
@@ -246,6 +246,13 @@ fn a_snapshot_longer_than_a_piece_is_read_back() {
     let store = refuse(&disk).unwrap();
     assert!(state_of(&store) == state(&leader.tree, &[]));
     assert!(!store.tree.is_converging());
+    // Wherever it is damaged, that is the end of it.
+    for piece in [0, 3, 7] {
+        let (disk, at) = (disk.fork(), BLOCK as u64 + (piece << 20));
+        disk.corrupt(&snapshots(&disk)[0], at + 9, &[0xff; 9]);
+        let Err(StoreError::Log(LogError::Corrupt(found))) = refuse(&disk) else { panic!("piece {piece}") };
+        assert_eq!(found.offset, at);
+    }
 }
 
 #[test]

@@ -105,6 +105,10 @@ impl StepFile {
         let Some(name) = self.open.as_ref().map(|open| open.name) else { return };
         // Of a file that goes nothing else matters.
         let _ = self.close().await;
+        self.remove(name).await;
+    }
+
+    async fn remove(&self, name: &str) {
         if let Err(error) = glommio::io::remove(self.dir.join(name)).await {
             let path = self.volume.path(name);
             tracing::warn!(
@@ -185,9 +189,13 @@ impl StepFile {
     async fn publish(&mut self, name: &str) -> Result<(), LogError> {
         let working =
             self.open.as_ref().map(|open| open.name).expect("a file is created before it is published");
-        self.close().await?;
-        let path = self.volume.path(name);
-        self.volume.rename(working, name).map_err(file_error("publishing", &path))?;
+        let closed = self.close().await;
+        let rename =
+            || self.volume.rename(working, name).map_err(file_error("publishing", &self.volume.path(name)));
+        if let Err(error) = closed.and_then(|()| rename()) {
+            self.remove(working).await;
+            return Err(error);
+        }
         self.volume.sync_dir().map_err(file_error("flushing the directory", self.volume.dir()))
     }
 }

@@ -114,12 +114,10 @@ fn make(
     };
     let result = executor.run(maker.run(request.begin()));
     match &result {
-        Ok(made) => tracing::info!(
-            file = made.file(),
-            bytes = made.file_len(),
-            took_ms = began.elapsed().as_millis() as u64,
-            "a snapshot is made"
-        ),
+        Ok(made) => {
+            let took_ms = began.elapsed().as_millis() as u64;
+            tracing::info!(file = made.file(), bytes = made.file_len(), took_ms, "a snapshot is made");
+        }
         Err(_) if stop.is_ending() => {}
         Err(error) => tracing::error!("no snapshot: {error}"),
     }
@@ -175,3 +173,7 @@ impl<F: Fn() -> bool + Send + Sync> Maker<'_, F> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "making_tests.rs"]
+mod tests;

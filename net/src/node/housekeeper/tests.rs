@@ -22,12 +22,12 @@ use crate::member::work::Doing;
 /// Nothing here takes long: a report that does not come is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn directory() -> TempDir {
+pub(super) fn directory() -> TempDir {
     let binary = std::env::current_exe().expect("tests have a binary");
     tempfile::tempdir_in(binary.parent().expect("it is in a directory")).expect("a directory on disk")
 }
 
-fn volume(dir: &Path) -> Arc<FsVolume> {
+pub(super) fn volume(dir: &Path) -> Arc<FsVolume> {
     Arc::new(FsVolume::open(dir).expect("nobody else has it"))
 }
 
@@ -36,7 +36,7 @@ fn keeper(dir: &Path) -> Housekeeper {
 }
 
 /// All but the lock.
-fn names(dir: &Path) -> Vec<String> {
+pub(super) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("readable").flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().into_string().expect("ours")).collect();
@@ -45,7 +45,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn report(keeper: &Housekeeper) -> Report {
+pub(super) fn report(keeper: &Housekeeper) -> Report {
     keeper.reports.recv_timeout(PATIENCE).expect("a report comes")
 }
 

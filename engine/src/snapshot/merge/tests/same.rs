@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::history::history;
 use super::*;
 use crate::snapshot::Origin;
-use crate::snapshot::write_stream;
 use crate::store::tests::restart;
 
 proptest! {
@@ -109,7 +108,6 @@ fn a_request_begins_with_the_newest_snapshot_and_reaches_to_what_is_durable() {
     straight.go_to(&payloads, 60);
     let mut rig = Rig::new(small());
     assert!(rig.log.snapshot_request(zxid(1), SEED).is_none(), "there is nothing");
-    assert!(rig.log.snapshot_request(Zxid::ZERO, SEED).is_none(), "not even to begin with");
     let sessions: Vec<_> = straight.state.sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect();
     restart(&rig.disk, &mut rig.log, &straight.state.tree, &sessions).unwrap();
     assert!(rig.log.snapshot_request(zxid(60), SEED).is_none(), "nothing is behind the snapshot");
@@ -123,21 +121,4 @@ fn a_request_begins_with_the_newest_snapshot_and_reaches_to_what_is_durable() {
         assert_eq!(made.generation(), rig.log.snapshots()[0].generation());
         rig.check(&made, straight.go_to(&payloads, upto));
     }
-}
-
-/// A learner may have to be sent the state of an ensemble in which nothing was ever written.
-#[test]
-fn an_image_may_be_of_the_state_before_the_first_transaction() {
-    let rig = Rig::new(small());
-    let mut making = rig.log.image_request(Zxid::ZERO, SEED).unwrap().begin();
-    let mut body = Vec::new();
-    while let Some(step) = making.next(&rig.disk).unwrap() {
-        if let Step::Write { offset: 1.., bytes } = step {
-            body.extend(bytes);
-        }
-    }
-    body.truncate(making.published().body_len() as usize);
-    let mut expected = Vec::new();
-    write_stream(&Tree::new(SEED), &[], &mut |bytes| expected.extend_from_slice(bytes));
-    assert_eq!(body, expected);
 }

@@ -1,6 +1,9 @@
 //! Whether a stream is canonical is judged exactly: as the writer of canonical streams would have it, byte for byte.
 
 use super::*;
+use crate::jute::Reader;
+use crate::tree::is_quota_statistics;
+use crate::txn::AclList;
 
 /// A stream in parts that can be changed one by one.
 #[derive(Clone)]
@@ -21,15 +24,14 @@ struct Part {
 impl Parts {
     /// The parts of the canonical stream.
     fn of(tree: &Tree, sessions: &[(SessionId, i32)]) -> Parts {
-        let mut reader = crate::jute::Reader::new(&[]);
         let stream = stream_of(tree, sessions);
-        std::mem::swap(&mut reader, &mut crate::jute::Reader::new(&stream));
+        let mut reader = Reader::new(&stream);
         let sessions =
             (0..reader.i32().unwrap()).map(|_| (reader.i64().unwrap(), reader.i32().unwrap())).collect();
         let acls = (0..reader.i32().unwrap())
             .map(|_| {
                 let number = reader.i64().unwrap();
-                (number, crate::txn::AclList::read(&mut reader).unwrap().encoded().to_vec())
+                (number, AclList::read(&mut reader).unwrap().encoded().to_vec())
             })
             .collect();
         let mut nodes = Vec::new();
@@ -168,7 +170,7 @@ fn a_list_that_no_node_has_is_not_canonical() {
     for i in 0..parts.acls.len() {
         let mut other = parts.clone();
         let number = other.acls[i].0;
-        other.nodes.iter_mut().filter(|node| node.acl == number).for_each(|node| node.acl = OPEN);
+        other.nodes.iter_mut().filter(|node| node.acl == number).for_each(|node| node.acl = OPEN_ACL);
         assert_eq!(judge(&other.stream(), &format!("list {i} unused")), Some(false));
         other.acls.remove(i);
         assert_eq!(judge(&other.stream(), &format!("list {i} gone")), Some(true));
@@ -179,8 +181,6 @@ fn a_list_that_no_node_has_is_not_canonical() {
         assert_eq!(judge(&other.stream(), "a list that is not there"), Some(false));
     }
 }
-
-const OPEN: i64 = super::super::super::OPEN_ACL;
 
 #[test]
 fn counts_of_quotas_and_missing_built_in_nodes_are_not_canonical() {
@@ -215,8 +215,9 @@ fn the_judgement_is_exact_for_streams_that_were_changed_at_random() {
                 }
                 2 => parts.nodes[node].data = None,
                 3 => {
-                    parts.nodes[node].acl =
-                        random.choice(parts.acls.iter().map(|acl| acl.0).collect::<Vec<_>>()).unwrap_or(OPEN)
+                    parts.nodes[node].acl = random
+                        .choice(parts.acls.iter().map(|acl| acl.0).collect::<Vec<_>>())
+                        .unwrap_or(OPEN_ACL)
                 }
                 4 => parts.nodes[node].path.push(random.choice([' ', 'z', '/', 'ü']).unwrap()),
                 5 => random.shuffle(&mut parts.sessions),
@@ -255,7 +256,7 @@ fn a_stream_in_another_order_ends_in_the_file_of_the_equal_tree() {
         }
         parts.nodes = unordered;
         for node in &mut parts.nodes {
-            if crate::tree::is_quota_statistics(&node.path) {
+            if is_quota_statistics(&node.path) {
                 node.data = Some(b"count=3,bytes=9".to_vec());
             }
         }
