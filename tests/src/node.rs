@@ -134,6 +134,12 @@ impl Node {
         Node { server, addr, home, data, child: None }
     }
 
+    /// Adds a line to its configuration, for its next start. The last line of a name counts.
+    pub fn add_line(&self, line: &str) {
+        let config = fs::read_to_string(self.config()).expect("reading zoo.cfg");
+        fs::write(self.config(), format!("{config}{line}\n")).expect("writing zoo.cfg");
+    }
+
     /// Where clients connect.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -172,15 +178,25 @@ impl Node {
 
     /// Waits for the answer `Mode: standalone`; fails if the process ends first.
     pub fn wait_until_serving(&mut self) {
+        if let Err(status) = self.wait_until_serving_or_gone() {
+            panic!("the node ended ({status}) before it served:\n{}", self.output_text());
+        }
+    }
+
+    /// The same; the status if the process ends first.
+    ///
+    /// # Errors
+    /// If the process ends.
+    pub fn wait_until_serving_or_gone(&mut self) -> Result<(), ExitStatus> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.exit_status() {
-                panic!("the node ended ({status}) before it served:\n{}", self.output_text());
+                return Err(status);
             }
             // A server that is still starting may take a connection and forget it: ask again soon.
             let answer = client::word_within(self.addr, "srvr", Duration::from_secs(1));
             if answer.is_ok_and(|text| text.contains("Mode: standalone")) {
-                return;
+                return Ok(());
             }
             assert!(start.elapsed() < DEADLINE, "the node does not serve:\n{}", self.output_text());
             std::thread::sleep(Duration::from_millis(20));

@@ -245,6 +245,7 @@ fn log(given: &mut Given, config: &mut Config) -> Result<(), ConfigError> {
     // A transaction is never split over segments.
     let largest_transaction = u64::from(config.max_request_bytes) + u64::from(config.max_request_extra_bytes);
     let least = (largest_transaction + SEGMENT_HEADERS).next_multiple_of(BLOCK);
+    let least = least.max(LogOptions::MIN_SEGMENT_BYTES);
     let preallocated = given.take("preAllocSize");
     config.log_segment_bytes = config.log_segment_bytes.max(least);
     if let Some(entry) = given.take("ringkeeper.logSegmentBytes") {

@@ -186,22 +186,25 @@ impl Member {
                 let upto = upto.unwrap_or_default();
                 if let MakeError::Log(error) = &error
                     && let Some(path) = damaged_file(error)
+                    && self.snapshot_is_damaged(path)
                 {
-                    self.snapshot_is_damaged(path);
+                    self.making.due.unhindered(now_ms);
                 }
                 self.snapshot_missing(upto, out);
             }
         }
     }
 
-    /// If this is one of the snapshots that count, it counts no more: the next is made of an older one.
-    pub(super) fn snapshot_is_damaged(&mut self, path: &Path) {
+    /// If this is one of the snapshots that count, it counts no more: the next is made of an older one. False if it counts
+    /// on, for want of another.
+    pub(super) fn snapshot_is_damaged(&mut self, path: &Path) -> bool {
         let log = &mut self.ledger.log;
         let is_it = |p: &&Published| self.volume.path(&p.file()) == path;
-        let Some(zxid) = log.snapshots().iter().find(is_it).map(Published::zxid) else { return };
-        if let Err(error) = log.set_snapshot_aside(&*self.volume, zxid) {
+        let Some(zxid) = log.snapshots().iter().find(is_it).map(Published::zxid) else { return false };
+        log.set_snapshot_aside(&*self.volume, zxid).unwrap_or_else(|error| {
             tracing::error!("a damaged snapshot stays where it is: {error}");
-        }
+            false
+        })
     }
 
     /// Gives up all but the newest snapshots, and the log before them, unless a learner needs it.

@@ -133,6 +133,12 @@ impl Due {
         self.rests_until = now_ms + rest;
     }
 
+    /// What made the last one fail is out of the way: no pause is needed.
+    pub fn unhindered(&mut self, now_ms: u64) {
+        self.failures = 0;
+        self.rests_until = now_ms;
+    }
+
     /// Snapshots that are kept.
     pub fn keep(&self) -> usize {
         self.policy.keep
@@ -262,7 +268,12 @@ mod tests {
         due.replayed(1000);
         due.begun();
         due.ended(0, 0, false);
-        assert!(due.is_due(10_000, 0, 0));
+        assert!(!due.is_due(9_999, 0, 0) && due.is_due(10_000, 0, 0));
+        due.unhindered(1);
+        assert!(due.is_due(1, 0, 0), "without a pause where there is a remedy");
+        due.begun();
+        due.ended(1, 0, false);
+        assert!(due.is_due(10_001, 0, 0), "and with the shortest again");
     }
 
     #[test]

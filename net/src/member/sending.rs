@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::io::SendFileError;
 use ringkeeper_engine::snapshot::merge::MakeError;
-use ringkeeper_engine::snapshot::{Published, piece_checksums, write_stream};
+use ringkeeper_engine::snapshot::{Published, damaged_file, piece_checksums, write_stream};
 use ringkeeper_engine::tree::Tree;
 
 use super::links::Synchronisation;
@@ -77,7 +77,7 @@ impl Member {
         Ok(())
     }
 
-    fn body_of(&self, published: &Published) -> Option<Body> {
+    fn body_of(&mut self, published: &Published) -> Option<Body> {
         match piece_checksums(&*self.volume, published) {
             Ok(crcs) => {
                 let path = self.volume.path(&published.file());
@@ -85,6 +85,9 @@ impl Member {
             }
             Err(error) => {
                 tracing::error!("a snapshot cannot be sent: {error}");
+                if let Some(path) = damaged_file(&error) {
+                    self.snapshot_is_damaged(path);
+                }
                 None
             }
         }

@@ -47,6 +47,7 @@ pub struct Member {
     /// Where members connect for elections; the real port, not a relay's.
     pub election_addr: SocketAddr,
     pub(super) home: PathBuf,
+    pub(super) data: PathBuf,
     /// The lines of zoo.cfg that do not depend on the kind.
     pub(super) lines: String,
     child: Option<Child>,
@@ -66,6 +67,7 @@ const APACHE_CLASSES: &str =
 
 /// Many members write little: a test run need not fill the disk with zeros for them.
 const SMALL_SEGMENTS: &str = "ringkeeper.logSegmentBytes=4194304\n";
+const SEGMENT_KEY: &str = "ringkeeper.logSegmentBytes=";
 
 impl Member {
     pub(super) fn new(
@@ -82,6 +84,7 @@ impl Member {
             client_addr,
             quorum_addr,
             election_addr,
+            data: home.join("data"),
             home,
             lines: String::new(),
             child: None,
@@ -91,7 +94,7 @@ impl Member {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.home.join("data")
+        self.data.clone()
     }
 
     /// Whether there is a process, paused or not.
@@ -112,13 +115,15 @@ impl Member {
             fs::remove_dir_all(&data).expect("removing a data directory");
         }
         fs::create_dir_all(&data).expect("creating a data directory");
+        fs::create_dir_all(&self.home).expect("creating the directory of a member");
         fs::write(data.join("myid"), format!("{}\n", self.sid)).expect("writing myid");
     }
 
     fn write_config(&self) {
+        let segments = if self.lines.contains(SEGMENT_KEY) { "" } else { SMALL_SEGMENTS };
         let special: &[&str] = match self.kind {
-            Server::Ringkeeper => &[SMALL_SEGMENTS],
-            Server::Fronts => &[SMALL_SEGMENTS, "ringkeeper.fronts=2\n"],
+            Server::Ringkeeper => &[segments],
+            Server::Fronts => &[segments, "ringkeeper.fronts=2\n"],
             // Kibibytes.
             Server::Apache => &["preAllocSize=4096\n", "admin.enableServer=false\n"],
         };

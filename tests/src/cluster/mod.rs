@@ -16,8 +16,9 @@ pub mod member;
 pub mod sync;
 pub mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -43,12 +44,19 @@ pub struct Plan {
     observers: BTreeSet<Sid>,
     links: bool,
     lines: String,
+    data: BTreeMap<Sid, PathBuf>,
 }
 
 impl Plan {
     /// One member of each of these kinds, with sids from 1.
     pub fn of(kinds: &[Server]) -> Plan {
-        Plan { kinds: kinds.to_vec(), observers: BTreeSet::new(), links: false, lines: String::new() }
+        Plan {
+            kinds: kinds.to_vec(),
+            observers: BTreeSet::new(),
+            links: false,
+            lines: String::new(),
+            data: BTreeMap::new(),
+        }
     }
 
     /// Adds an observer of this kind behind the others.
@@ -71,6 +79,12 @@ impl Plan {
         self
     }
 
+    /// Puts the data directory of a member somewhere else, on a disk of its own.
+    pub fn with_data(mut self, sid: Sid, data: &Path) -> Plan {
+        self.data.insert(sid, data.to_path_buf());
+        self
+    }
+
     /// Fresh directories with configurations, nothing started.
     pub fn prepare(self) -> Cluster {
         let home = place::temp_dir();
@@ -79,7 +93,11 @@ impl Plan {
             .map(|(sid, kind)| {
                 let dir = home.path().join(format!("m{sid}"));
                 let addrs = [(); 3].map(|()| place::free_addr());
-                Member::new(sid, *kind, self.observers.contains(&sid), dir, addrs)
+                let mut member = Member::new(sid, *kind, self.observers.contains(&sid), dir, addrs);
+                if let Some(data) = self.data.get(&sid) {
+                    member.data.clone_from(data);
+                }
+                member
             })
             .collect();
         let links = self.links.then(|| {
@@ -300,6 +318,11 @@ impl Cluster {
         assert!(!self.member(sid).runs(), "member {sid} runs");
         self.member_mut(sid).kind = kind;
         self.count_apache();
+    }
+
+    /// Adds a line to the zoo.cfg of a member, for its next start. The last line of a name counts.
+    pub fn add_line(&mut self, sid: Sid, line: &str) {
+        self.member_mut(sid).lines.push_str(&format!("{line}\n"));
     }
 
     fn count_apache(&mut self) {

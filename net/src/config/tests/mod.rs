@@ -220,6 +220,8 @@ fn segments_follow_pre_alloc_size_unless_ours_is_given() {
     assert_eq!(segment("preAllocSize=junk"), 64 << 20);
     // Room for the largest transaction comes first.
     assert_eq!(segment("preAllocSize=1"), 2_113_536);
+    // A batch must fit, too.
+    assert_eq!(segment("jute.maxbuffer=32768\npreAllocSize=1"), 1 << 20);
     assert_eq!(segment("jute.maxbuffer=268435456"), (512 << 20) + 16_384);
     // No two sizes add up to more than the log takes.
     assert_eq!(segment("jute.maxbuffer=536862720"), 1 << 30);
