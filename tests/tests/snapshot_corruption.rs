@@ -112,9 +112,9 @@ impl Sound {
                 let needed: Vec<_> = damaged.iter().filter(|r| self.is_needed(r)).collect();
                 assert!(needed.is_empty(), "{what}: served without {needed:?}\n{said}");
                 for region in damaged.iter().filter(|r| self.is_of_newest(r)) {
-                    let is_named = said.lines().any(|line| {
-                        line.contains(&region.file) && line.contains("is damaged at offset")
-                    });
+                    let is_named = said
+                        .lines()
+                        .any(|line| line.contains(&region.file) && line.contains("is damaged at offset"));
                     let is_gone = damage == Damage::Remove;
                     assert!(is_named || is_gone, "{what}: not named\n{said}");
                 }
@@ -139,8 +139,7 @@ impl Sound {
     }
 
     fn is_of_newest(&self, region: &Region) -> bool {
-        matches!(region.part, Part::SnapshotHeader | Part::Body | Part::Trailer)
-            && region.zxid == self.newest
+        matches!(region.part, Part::SnapshotHeader | Part::Body | Part::Trailer) && region.zxid == self.newest
     }
 }
 
@@ -216,7 +215,10 @@ fn a_member_repairs_itself_from_the_others() {
             0 => regions.iter().filter(|r| r.part == Part::Body).map(|r| (r.clone(), Damage::Flip)).collect(),
             // Behind the newest snapshot, where nothing stands in for it.
             1 => {
-                let needed = regions.iter().filter(|r| r.part == Part::Records && r.zxid > newest).min_by_key(|r| r.zxid);
+                let needed = regions
+                    .iter()
+                    .filter(|r| r.part == Part::Records && r.zxid > newest)
+                    .min_by_key(|r| r.zxid);
                 needed.map(|r| (r.clone(), Damage::Zero)).into_iter().collect()
             }
             _ => {
@@ -245,7 +247,10 @@ fn a_member_repairs_itself_from_the_others() {
 fn flip(snapshot: &Path, part: Part, rng: &mut Rng) {
     let dir = snapshot.parent().expect("a file has a directory");
     let name = name_of(snapshot);
-    let region = regions::map(dir).into_iter().find(|r| r.file == name && r.part == part).expect("a snapshot has all parts");
+    let region = regions::map(dir)
+        .into_iter()
+        .find(|r| r.file == name && r.part == part)
+        .expect("a snapshot has all parts");
     println!("flipping a bit of {region:?}");
     region.damage(dir, Damage::Flip, rng);
 }
@@ -322,7 +327,10 @@ fn a_damaged_snapshot_is_not_sent(part: Part) {
     assert!(told.lines().any(|l| is_named(&l)), "{name} is not named\n{told}");
     assert!(Listing::of(&data).0.contains_key(&format!("damaged-{name}")), "it is set aside\n{told}");
     let heard = cluster.logged_since(&mark, learner);
-    assert!(!heard.contains("no good") && !heard.contains("cannot be stored"), "something of it came\n{heard}");
+    assert!(
+        !heard.contains("no good") && !heard.contains("cannot be stored"),
+        "something of it came\n{heard}"
+    );
     load.finish_unharmed(&cluster.awake_addrs());
     cluster.assert_sound();
 }

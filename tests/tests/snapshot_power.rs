@@ -330,11 +330,7 @@ fn a_member_loses_its_power_while_its_log_is_cut() {
 }
 
 /// Has the leader log a transaction that no other member gets.
-fn write_what_reaches_nobody(
-    cluster: &Cluster,
-    leader: Sid,
-    path: &str,
-) -> ringkeeper_tests::client::Client {
+fn write_what_reaches_nobody(cluster: &Cluster, leader: Sid, path: &str) -> ringkeeper_tests::client::Client {
     let mut client = cluster.client(leader);
     for other in cluster.sids_without(&[leader]) {
         cluster.links().hold(leader, other);

@@ -45,7 +45,8 @@ fn made(log: &str) -> Vec<u64> {
 
 /// What the last start has read: the snapshot it began with, the transactions behind it, and the last of them.
 fn read_back(log: &str) -> (u64, u64, u64) {
-    let line = log.lines().rfind(|l| l.contains("the data is read back")).expect("a server says what it has read");
+    let line =
+        log.lines().rfind(|l| l.contains("the data is read back")).expect("a server says what it has read");
     let field = |key| value(line, key).unwrap_or_else(|| panic!("no {key} in {line}"));
     (zxid(field("snapshot")), field("transactions").parse().expect("a number"), zxid(field("last")))
 }
@@ -144,14 +145,19 @@ fn snapshots_of_the_same_state_are_the_same() {
         cluster.add_line(sid, "snapCount=50");
     }
     cluster.launch_some(&[1, 2, 3]);
-    let bodies: Vec<(String, Vec<u8>)> = cluster.sids().into_iter().map(|sid| {
-        let data = cluster.member(sid).data();
-        let listing = dir::wait_until(&data, "there is a snapshot", |listing| !listing.snapshots().is_empty());
-        let name = listing.snapshots()[0].to_owned();
-        let bytes = fs::read(data.join(&name)).expect("reading a snapshot");
-        // Behind the header, which names its directory.
-        (name, bytes[4096..].to_vec())
-    }).collect();
+    let bodies: Vec<(String, Vec<u8>)> = cluster
+        .sids()
+        .into_iter()
+        .map(|sid| {
+            let data = cluster.member(sid).data();
+            let listing =
+                dir::wait_until(&data, "there is a snapshot", |listing| !listing.snapshots().is_empty());
+            let name = listing.snapshots()[0].to_owned();
+            let bytes = fs::read(data.join(&name)).expect("reading a snapshot");
+            // Behind the header, which names its directory.
+            (name, bytes[4096..].to_vec())
+        })
+        .collect();
     for other in &bodies[1..] {
         assert_eq!(other.0, bodies[0].0, "nothing was written meanwhile");
         assert!(other.1 == bodies[0].1, "the bodies of {} differ", other.0);

@@ -167,7 +167,8 @@ fn a_learner_without_space_for_a_snapshot_waits_for_it_alone() {
     for tries in 1..=3 {
         wait("the learner to try it", || {
             let said = cluster.logged_since(&mark, learner);
-            said.lines().filter(|l| l.contains("cannot be stored") && l.contains("No space left")).count() >= tries
+            said.lines().filter(|l| l.contains("cannot be stored") && l.contains("No space left")).count()
+                >= tries
         });
         load.gets_on(20);
     }

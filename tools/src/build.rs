@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::io::{FsVolume, UringDisk, VolumeError};
 use ringkeeper_engine::log::{Epochs, Log, LogOptions};
+use ringkeeper_engine::snapshot::Arrived;
 use ringkeeper_engine::tree::Tree;
 
 use crate::error::InspectError;
@@ -57,7 +58,8 @@ impl Builder {
 
     /// Begins with this state instead of with nothing. Before anything is appended.
     pub fn begin_behind(&mut self, tree: &Tree, sessions: &[(SessionId, i32)]) -> Result<(), InspectError> {
-        self.log.restart_behind(&self.vol, tree, sessions)?;
+        let arrived = Arrived::of_state(&self.vol, tree, sessions, 0)?;
+        self.log.restart_behind(&self.vol, &arrived)?;
         Ok(())
     }
 

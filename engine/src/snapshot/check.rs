@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::id::Zxid;
     use crate::io::sim::SimDisk;
-    use crate::snapshot::Origin;
-    use crate::snapshot::file::{self, Place};
+    use crate::log::format::Point;
+    use crate::snapshot::publish_state;
     use crate::tree::{Restoring, StatPersisted, Tree};
 
     fn filled(nodes: usize, bytes: usize) -> Tree {
@@ -212,10 +212,9 @@ mod tests {
     /// A disk with a snapshot of several pieces, and its header.
     fn disk() -> (SimDisk, Published) {
         let disk = SimDisk::new(1);
-        let place = Place { database: 1, generation: 2, seq: 3, origin: Origin::Received };
-        let tree = filled(300, 9_000);
-        let published = file::write(&disk, place, &tree, &[]).unwrap();
-        file::publish(&disk, &published).unwrap();
+        let point = Point { seq: 3, zxid: Zxid::from_raw(9), crc: 4 };
+        let made = Published::made(1, 2, point);
+        let published = publish_state(&disk, made, &filled(300, 9_000), &[]).unwrap();
         assert_eq!(published.pieces(), 3);
         (disk, published)
     }

@@ -12,6 +12,7 @@ use clap::Args;
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::io::{FsVolume, VolumeError};
 use ringkeeper_engine::log::{Epochs, Log, LogOptions};
+use ringkeeper_engine::snapshot::Arrived;
 use ringkeeper_engine::store::{self, OnDamage, StoreError};
 use ringkeeper_engine::tree::{NodeKind, Tree};
 use serde_json::json;
@@ -181,7 +182,8 @@ fn make(dir: &Path, tree: &Tree, sessions: &[(SessionId, i32)], epochs: Epochs) 
     let (mut log, _) = Log::open(&volume, options(), &mut |_, _| Ok(()))?;
     log.prepare(&volume)?;
     log.set_epochs(&volume, epochs)?;
-    log.restart_behind(&volume, tree, sessions)?;
+    let arrived = Arrived::of_state(&volume, tree, sessions, 0)?;
+    log.restart_behind(&volume, &arrived)?;
     log.close(&volume)?;
     Ok(())
 }

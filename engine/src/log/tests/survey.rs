@@ -349,7 +349,7 @@ fn a_log_behind_a_snapshot_begins_there_and_misses_it() {
         rig.settle();
     }
     // The state of another history: it takes the place of all this.
-    rig.log.restart_behind(&rig.disk, &crate::tree::Tree::new(1), &[]).unwrap();
+    crate::store::tests::restart(&rig.disk, &mut rig.log, &crate::tree::Tree::new(1), &[]).unwrap();
     let snapshot = rig.log.newest_snapshot().unwrap().file();
     rig.now = Expect { histories: vec![(Txns::new(), 0)], purged: 0 };
     rig.applied = rig.log.cursor(Zxid::ZERO);
