@@ -113,6 +113,12 @@ impl Due {
         (by_count || by_bytes) && self.applied > 0 && now_ms >= self.rests_until
     }
 
+    /// When to ask again at the latest if nothing happens, in milliseconds: one is wanted and has to wait, or old ones go.
+    pub fn next_look(&self, behind: u64, snapshot: u64) -> Option<u64> {
+        let waits = self.is_due(u64::MAX, behind, snapshot).then_some(self.rests_until);
+        waits.into_iter().chain(self.purge_at).min()
+    }
+
     /// One was begun, or found to have nothing new in it.
     pub fn begun(&mut self) {
         self.in_hand += std::mem::take(&mut self.applied);
@@ -245,6 +251,7 @@ mod tests {
         due.replayed(1000);
         due.ended(52_000, 2000, true);
         assert!(!due.is_due(69_999, 1 << 30, 0), "whatever there is");
+        assert_eq!(due.next_look(0, 0), Some(70_000), "even if nothing happens any more");
         assert!(due.is_due(70_000, 0, 0));
     }
 
