@@ -23,6 +23,7 @@ pub mod node;
 pub mod place;
 pub mod process;
 pub mod regions;
+pub mod script;
 pub mod sim;
 pub mod tool;
 pub mod volume;

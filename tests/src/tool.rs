@@ -76,7 +76,7 @@ pub fn requires(tools: &[Tool]) -> bool {
 /// Whether this is a run of everything, which takes too long for every change. Says so otherwise.
 #[must_use = "a test of the long run must return early in a short one"]
 pub fn long() -> bool {
-    let long = std::env::var_os("RINGKEEPER_LONG").is_some_and(|v| v == "1");
+    let long = crate::script::is_long();
     if !long {
         let thread = std::thread::current();
         skipped(thread.name().unwrap_or("a test"), "RINGKEEPER_LONG=1, the long run");

@@ -15,30 +15,16 @@ use ringkeeper_tests::dir::{self, Listing, zxid_of};
 use ringkeeper_tests::load::write_during;
 use ringkeeper_tests::node::{DEADLINE, Node, Server};
 use ringkeeper_tests::regions::{self, Damage, Part, Region};
+use ringkeeper_tests::script::{is_long, rng, rounds, wait_for};
 
 /// Small segments, so that the log behind three snapshots has several.
 const SMALL: [&str; 3] =
     ["jute.maxbuffer=32768", "jute.maxbuffer.extrasize=0", "ringkeeper.logSegmentBytes=1048576"];
 
+/// Snapshots all the time.
+const FREQUENT: [&str; 2] = ["snapCount=60", "snapSizeLimitInKb=512"];
+
 const MADE: &str = "a snapshot is made";
-
-fn long() -> bool {
-    std::env::var_os("RINGKEEPER_LONG").is_some_and(|v| v == "1")
-}
-
-fn rng() -> Rng {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    Rng::with_seed(seed)
-}
-
-fn wait(what: &str, mut met: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !met() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// Writes one after the other, each in a batch of its own.
 fn write(client: &mut Client, label: &str, count: usize) {
@@ -62,16 +48,17 @@ struct Sound {
 impl Sound {
     fn prepare() -> Sound {
         let mut node = Node::prepare(Server::Ringkeeper, &SMALL);
-        node.add_line("snapCount=60");
+        FREQUENT.iter().for_each(|line| node.add_line(line));
         node.launch();
         write_during(node.addr(), "w", 2, 4, |_| {
-            wait("snapshots", || {
+            wait_for("snapshots", || {
                 node.stderr_text().matches(MADE).count() >= 4 && node.stderr_text().contains("purged")
             });
             assert!(node.terminate().success());
         });
         // From now on the log grows and no snapshot is made of it.
         node.add_line("snapCount=1000000");
+        node.add_line("snapSizeLimitInKb=-1");
         node.launch();
         let mut client = node.client();
         write(&mut client, "behind", 40);
@@ -155,7 +142,7 @@ fn copy_dir(from: &Path, to: &Path) {
 /// All of them in the long run, else so many of each part, drawn anew each time.
 fn cases(regions: &[Region], of_each: usize, rng: &mut Rng) -> Vec<(Region, Damage)> {
     let all = || regions.iter().flat_map(|r| Damage::ALL.map(|damage| (r.clone(), damage)));
-    if long() {
+    if is_long() {
         return all().collect();
     }
     let mut cases = Vec::new();
@@ -194,16 +181,20 @@ fn a_lone_node_serves_all_or_says_what_is_missing() {
     }
 }
 
+fn busy_ensemble() -> Cluster {
+    let lines = SMALL.iter().chain(&FREQUENT);
+    lines.fold(Plan::of(&[Server::Ringkeeper; 3]), |plan, line| plan.with_line(line)).start_led_by_the_last()
+}
+
 /// A follower is stopped, its directory damaged as drawn, and started again: nobody lends a hand.
 #[test]
 fn a_member_repairs_itself_from_the_others() {
     let mut rng = rng();
-    let plan = SMALL.iter().fold(Plan::of(&[Server::Ringkeeper; 3]), |plan, line| plan.with_line(line));
-    let mut cluster = plan.with_line("snapCount=60").start_led_by_the_last();
-    let load = cluster.load("w", &cluster.sids(), 3, 4);
+    let mut cluster = busy_ensemble();
+    let load = cluster.load("w", &cluster.sids(), 2, 2);
     let follower = 1;
     let data = cluster.member(follower).data();
-    for round in 0..if long() { 300 } else { 5 } {
+    for round in 0..rounds(5, 300) {
         load.gets_on(20);
         dir::wait_until(&data, "there are snapshots", |listing| listing.snapshots().len() >= 2);
         cluster.terminate(follower);
@@ -263,7 +254,7 @@ fn name_of(path: &Path) -> String {
 #[test]
 fn a_snapshot_that_is_damaged_meanwhile_does_not_get_into_the_next() {
     let mut node = Node::prepare(Server::Ringkeeper, &SMALL);
-    node.add_line("snapCount=60");
+    FREQUENT.iter().for_each(|line| node.add_line(line));
     node.launch();
     let data = node.data().to_path_buf();
     let mut client = node.client();
@@ -305,8 +296,7 @@ fn wipe_and_launch(cluster: &mut Cluster, sid: Sid) {
 /// What a leader is about to send is damaged: it notices before anything of it leaves, and the learner gets another.
 fn a_damaged_snapshot_is_not_sent(part: Part) {
     let mut rng = rng();
-    let plan = SMALL.iter().fold(Plan::of(&[Server::Ringkeeper; 3]), |plan, line| plan.with_line(line));
-    let mut cluster = plan.with_line("snapCount=60").start_led_by_the_last();
+    let mut cluster = busy_ensemble();
     let (leader, learner) = (3, 1);
     let load = cluster.load("w", &cluster.sids(), 3, 4);
     let data = cluster.member(leader).data();

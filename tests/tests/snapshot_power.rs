@@ -8,24 +8,25 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use ringkeeper_tests::cluster::sync::Mark;
 use ringkeeper_tests::cluster::{Cluster, Plan, Sid};
 use ringkeeper_tests::dir;
 use ringkeeper_tests::ext4::Ext4;
 use ringkeeper_tests::load::{Record, write_during};
 use ringkeeper_tests::medium::Survivors;
-use ringkeeper_tests::node::{DEADLINE, Node, Server};
+use ringkeeper_tests::node::{Node, Server};
+use ringkeeper_tests::script::{rng, rounds, wait_for};
 use ringkeeper_tests::tool::{Tool, requires};
 use ringkeeper_tests::volume::Volume;
 use ringkeeper_tests::wire::{Body, op};
 
 /// A log that rolls and snapshots that are made, published and purged all the time.
-const BUSY: [&str; 4] = [
+const BUSY: [&str; 5] = [
     // So that segments may be as small as this.
     "jute.maxbuffer=65536",
     "jute.maxbuffer.extrasize=0",
     "ringkeeper.logSegmentBytes=1048576",
     "snapCount=40",
+    "snapSizeLimitInKb=512",
 ];
 
 /// Segments that may be there when all is given up that can be: those that hold what is behind the oldest of three
@@ -80,25 +81,6 @@ impl Power for Volume {
     }
 }
 
-fn rng() -> Rng {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    Rng::with_seed(seed)
-}
-
-/// A few for every change, several hundred in the long run.
-fn rounds(few: usize, many: usize) -> usize {
-    if std::env::var_os("RINGKEEPER_LONG").is_some_and(|v| v == "1") { many } else { few }
-}
-
-fn wait(what: &str, mut met: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !met() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// A moment that hits every phase of what has just begun.
 fn a_moment(rng: &mut Rng) {
     let longest = if rng.bool() { 5_000 } else { 80_000 };
@@ -113,10 +95,10 @@ fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
     let made = |node: &Node| node.stderr_text().matches(MADE).count();
     for round in 0..rounds {
         let written = write_during(node.addr(), &format!("r{round}"), 2, 6, |acked| {
-            wait("a hundred operations", || acked() >= 100);
+            wait_for("a hundred operations", || acked() >= 100);
             // Now and then right behind a snapshot, when the one before may be about to go.
             let before = made(&node);
-            wait("a snapshot", || round % 2 == 1 || made(&node) > before);
+            wait_for("a snapshot", || round % 3 == 2 || made(&node) > before);
             a_moment(&mut rng);
             power.cut(&mut rng);
             node.kill();
@@ -134,16 +116,16 @@ fn everything_acknowledged_survives(mut power: impl Power, rounds: usize) {
     for record in &records {
         record.verify(&mut client).unwrap_or_else(|e| panic!("after all rounds: {e}"));
     }
-    let text = node.stderr_text();
-    println!("{} snapshots over {rounds} cuts, purged {} times", made(&node), text.matches("purged").count());
-    assert!(text.contains("purged"), "snapshots are given up, too");
-    assert!(!text.contains("damaged"), "nothing is damaged by a cut");
-    if power.can_be_seen() {
-        write_during(node.addr(), "more", 1, 4, |_| {
+    client.close().expect("closing");
+    write_during(node.addr(), "more", 1, 4, |_| {
+        wait_for("snapshots to be given up", || node.stderr_text().contains("purged"));
+        if power.can_be_seen() {
             dir::wait_until_tidy(node.data(), SEGMENTS);
-            node.kill();
-        });
-    }
+        }
+        node.kill();
+    });
+    println!("{} snapshots over {rounds} cuts", made(&node));
+    assert!(!node.stderr_text().contains("damaged"), "nothing is damaged by a cut");
 }
 
 #[test]
@@ -210,7 +192,7 @@ fn any_members_of_an_ensemble_lose_their_power_at_once() {
         victims.retain(|_| round == 0 || rng.bool());
         let mark = cluster.mark();
         if let Some(watched) = victims.first() {
-            wait("a snapshot", || round % 2 == 1 || cluster.logged_since(&mark, *watched).contains(MADE));
+            wait_for("a snapshot", || round % 2 == 1 || cluster.logged_since(&mark, *watched).contains(MADE));
         }
         a_moment(&mut rng);
         println!("round {round}: {victims:?}");
@@ -223,11 +205,6 @@ fn any_members_of_an_ensemble_lose_their_power_at_once() {
     cluster.assert_sound();
 }
 
-/// Waits until a member has said this since the mark.
-fn wait_until_said(cluster: &Cluster, mark: &Mark, sid: Sid, words: &str) {
-    wait(&format!("member {sid} to say {words:?}"), || cluster.logged_since(mark, sid).contains(words));
-}
-
 /// While one is received, loaded and put in the place of everything: with an empty directory before, or a full one.
 #[test]
 fn a_member_loses_its_power_while_it_receives_a_snapshot() {
@@ -237,8 +214,8 @@ fn a_member_loses_its_power_while_it_receives_a_snapshot() {
     let mut rng = rng();
     let learner = 1;
     let mut disks = [(learner, Ext4::create(512))];
-    let lines = ["snapCount=40", "ringkeeper.logSegmentBytes=2162688", "forceSnapshotSync=true"];
-    let plan = with_lines(Plan::of(&[Server::Ringkeeper; 3]), &lines);
+    let plan = Plan::of(&[Server::Ringkeeper; 3]).with_line("forceSnapshotSync=true");
+    let plan = with_lines(plan, &["ringkeeper.logSegmentBytes=2162688", "snapSizeLimitInKb=4096"]);
     let mut cluster = plan.with_data(learner, &data_on(&disks[0].1)).start_led_by_the_last();
     let mut client = cluster.client(3);
     for n in 0..40 {
@@ -255,10 +232,10 @@ fn a_member_loses_its_power_while_it_receives_a_snapshot() {
         }
         let mark = cluster.mark();
         cluster.spawn(learner);
-        wait_until_said(&cluster, &mark, learner, "receiving a snapshot");
+        cluster.wait_until_said(&mark, learner, "receiving a snapshot");
         if round == 0 {
             let start = Instant::now();
-            wait_until_said(&cluster, &mark, learner, "synchronised by");
+            cluster.wait_until_said(&mark, learner, "synchronised by");
             longest += start.elapsed() * 3 / 2;
         } else {
             std::thread::sleep(longest.mul_f64(rng.f64()));
@@ -306,10 +283,9 @@ fn a_member_loses_its_power_while_its_log_is_cut() {
         for _ in 0..rounds(2, 4) {
             let mark = cluster.mark();
             cluster.spawn(old);
-            wait(&format!("a leader to synchronise {old}"), || {
-                [1, 2].iter().any(|sid| {
-                    cluster.logged_since(&mark, *sid).contains(&format!("synchronising sid={old} "))
-                })
+            wait_for("a leader to synchronise the member", || {
+                let said = |sid| cluster.logged_since(&mark, sid);
+                [1, 2].into_iter().any(|sid| said(sid).contains(&format!("synchronising sid={old} ")))
             });
             std::thread::sleep(Duration::from_micros(rng.u64(..40_000)));
             power_cut(&mut cluster, &mut disks, &[old]);
@@ -338,6 +314,6 @@ fn write_what_reaches_nobody(cluster: &Cluster, leader: Sid, path: &str) -> ring
     let bytes = format!("nobody else has {path}");
     client.queue(op::CREATE, &Body::create(path, bytes.as_bytes(), 0));
     client.flush().expect("sending");
-    wait("the isolated leader to log", || cluster.member(leader).has_logged(bytes.as_bytes()));
+    wait_for("the isolated leader to log", || cluster.member(leader).has_logged(bytes.as_bytes()));
     client
 }

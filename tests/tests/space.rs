@@ -11,6 +11,7 @@ use ringkeeper_tests::cluster::Plan;
 use ringkeeper_tests::dir;
 use ringkeeper_tests::ext4::Ext4;
 use ringkeeper_tests::node::{DEADLINE, Node, Server};
+use ringkeeper_tests::script::wait_for;
 use ringkeeper_tests::tool::{Tool, requires};
 use ringkeeper_tests::volume::Volume;
 
@@ -83,14 +84,6 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
     assert_eq!(client.children("/full").expect("they are there").len(), acknowledged);
 }
 
-fn wait(what: &str, mut met: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !met() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// The lines that tell of a snapshot that came to nothing for want of space.
 fn complaints(log: &str) -> Vec<&str> {
     log.lines().filter(|l| l.contains("no snapshot") && l.contains("No space left")).collect()
@@ -118,7 +111,7 @@ fn a_disk_too_full_for_a_snapshot_stops_nothing_else() {
     for n in 0..100 {
         client.create(&format!("/one-{n}"), b"", 0).expect("the log has room");
     }
-    wait("a snapshot to fail", || !complaints(&node.stderr_text()).is_empty());
+    wait_for("a snapshot to fail", || !complaints(&node.stderr_text()).is_empty());
     // Half of it is not left, and everything else goes on, for others as well.
     let listing = dir::wait_until(&data, "nothing half made is left", |listing| listing.strays().is_empty());
     assert!(listing.snapshots().is_empty());
@@ -165,7 +158,7 @@ fn a_learner_without_space_for_a_snapshot_waits_for_it_alone() {
     let mark = cluster.mark();
     cluster.spawn(learner);
     for tries in 1..=3 {
-        wait("the learner to try it", || {
+        wait_for("the learner to try it", || {
             let said = cluster.logged_since(&mark, learner);
             said.lines().filter(|l| l.contains("cannot be stored") && l.contains("No space left")).count()
                 >= tries

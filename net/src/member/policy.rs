@@ -9,8 +9,9 @@ use std::time::Duration;
 /// The fewest transactions between two snapshots that can be asked for.
 pub const LEAST_COUNT: u32 = 2;
 
-/// A snapshot may take so much of the time at most: after one that took a second there is none for nine.
-const REST: u64 = 9;
+/// How often longer than the last one took there is none, unless the log has grown to its limit. They are made unnoticed,
+/// but each costs a flush of the disk; and with long rests a full load would fill the log faster than snapshots catch up.
+const REST: u64 = 1;
 /// Pause after a snapshot that could not be made, in milliseconds. It doubles with every further failure, up to
 /// [`LONGEST_PAUSE_MS`]: space does not come back by trying.
 const PAUSE_MS: u64 = 10_000;
@@ -60,8 +61,10 @@ pub struct Due {
     applied: u64,
     /// Transactions that are in the one that is being made, and count again if it fails.
     in_hand: u64,
-    /// None is begun before this millisecond.
+    /// None is begun by count before this millisecond.
     rests_until: u64,
+    /// None is begun at all before this millisecond.
+    paused_until: u64,
     /// Failures since the last success.
     failures: u32,
     /// Old snapshots go by the clock at this millisecond.
@@ -79,6 +82,7 @@ impl Due {
             applied: 0,
             in_hand: 0,
             rests_until: 0,
+            paused_until: 0,
             failures: 0,
             purge_at: matches!(policy.purge, PurgeEvery::Interval(_)).then_some(now_ms),
         };
@@ -107,15 +111,19 @@ impl Due {
     ///
     /// A count of transactions means nothing at hundreds of thousands a second, so by count alone one is only made when
     /// the log has grown to half the size of the last: then making them costs a fixed share of what is logged.
+    /// Enough bytes are a reason at once, however long the last one took: under a load that fills the log faster than
+    /// that much time is enough for, each would take longer than the last, the rest behind it too, and the log would
+    /// grow without end.
     pub fn is_due(&self, now_ms: u64, behind: u64, snapshot: u64) -> bool {
-        let by_count = self.applied >= self.enough && behind >= snapshot / 2;
+        let by_count = self.applied >= self.enough && behind >= snapshot / 2 && now_ms >= self.rests_until;
         let by_bytes = self.enough_bytes.is_some_and(|enough| behind >= enough);
-        (by_count || by_bytes) && self.applied > 0 && now_ms >= self.rests_until
+        (by_count || by_bytes) && self.applied > 0 && now_ms >= self.paused_until
     }
 
     /// When to ask again at the latest if nothing happens, in milliseconds: one is wanted and has to wait, or old ones go.
     pub fn next_look(&self, behind: u64, snapshot: u64) -> Option<u64> {
-        let waits = self.is_due(u64::MAX, behind, snapshot).then_some(self.rests_until);
+        let waits =
+            self.is_due(u64::MAX, behind, snapshot).then_some(self.rests_until.max(self.paused_until));
         waits.into_iter().chain(self.purge_at).min()
     }
 
@@ -128,21 +136,20 @@ impl Due {
     /// It was made in so many milliseconds, or could not be made.
     pub fn ended(&mut self, now_ms: u64, took_ms: u64, made: bool) {
         let in_hand = std::mem::take(&mut self.in_hand);
-        let rest = if made {
+        if made {
             self.failures = 0;
-            REST * took_ms
+            self.rests_until = now_ms + REST * took_ms;
         } else {
             self.applied += in_hand;
             self.failures += 1;
-            (PAUSE_MS << (self.failures - 1).min(8)).min(LONGEST_PAUSE_MS)
-        };
-        self.rests_until = now_ms + rest;
+            self.paused_until = now_ms + (PAUSE_MS << (self.failures - 1).min(8)).min(LONGEST_PAUSE_MS);
+        }
     }
 
     /// What made the last one fail is out of the way: no pause is needed.
     pub fn unhindered(&mut self, now_ms: u64) {
         self.failures = 0;
-        self.rests_until = now_ms;
+        self.paused_until = now_ms;
     }
 
     /// Snapshots that are kept.
@@ -245,14 +252,50 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_take_a_tenth_of_the_time_at_most() {
+    fn snapshots_take_half_of_the_time_at_most_while_the_log_is_short() {
         let mut due = due(policy(), 3, 1000);
         due.begun();
         due.replayed(1000);
         due.ended(52_000, 2000, true);
-        assert!(!due.is_due(69_999, 1 << 30, 0), "whatever there is");
-        assert_eq!(due.next_look(0, 0), Some(70_000), "even if nothing happens any more");
-        assert!(due.is_due(70_000, 0, 0));
+        assert!(!due.is_due(53_999, (1 << 19) - 1, 0), "however many there are");
+        assert!(due.is_due(53_999, 1 << 20, 0), "the log does not grow without end");
+        assert_eq!(due.next_look(0, 0), Some(54_000), "even if nothing happens any more");
+        assert!(due.is_due(54_000, 0, 0));
+    }
+
+    /// The log grows at a steady rate, and a snapshot takes longer the more log it is made of: as on a disk that takes
+    /// thirty megabytes a second, with snapshots made of a hundred.
+    #[test]
+    fn the_log_stays_bounded_under_a_load_that_fills_it_faster_than_snapshots_may_be_made() {
+        const FILLED: u64 = 30_000;
+        const MADE: u64 = 100_000;
+        let limit = 1 << 30;
+        let policy = SnapshotPolicy { count: 1000, bytes: Some(limit), ..policy() };
+        let mut due = Due::new(policy, 7, 0);
+        let (mut behind, mut longest, mut count) = (0, 0, 0);
+        let mut made_at = None;
+        for now_ms in 0..1_000_000 {
+            due.replayed(10);
+            behind += FILLED;
+            longest = longest.max(behind);
+            match made_at {
+                Some((at, took, left)) if at == now_ms => {
+                    due.ended(now_ms, took, true);
+                    // What came while it was made is behind it.
+                    behind -= left;
+                    count += 1;
+                    made_at = None;
+                }
+                None if due.is_due(now_ms, behind, 0) => {
+                    due.begun();
+                    let took = behind / MADE + 1;
+                    made_at = Some((now_ms + took, took, behind));
+                }
+                _ => {}
+            }
+        }
+        assert!(longest < 2 * limit, "{longest} bytes of log");
+        assert!(count > 20, "{count} snapshots");
     }
 
     #[test]

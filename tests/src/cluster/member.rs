@@ -1,6 +1,7 @@
 //! One member of a cluster: its directory, its configuration, its process, and what it says of itself.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -116,7 +117,13 @@ impl Member {
         }
         fs::create_dir_all(&data).expect("creating a data directory");
         fs::create_dir_all(&self.home).expect("creating the directory of a member");
-        fs::write(data.join("myid"), format!("{}\n", self.sid)).expect("writing myid");
+        // Durably: the power may go at once.
+        let mut myid = File::create(data.join("myid")).expect("creating myid");
+        writeln!(myid, "{}", self.sid).expect("writing myid");
+        myid.sync_all().expect("flushing myid");
+        for dir in [data.as_path(), data.parent().expect("a data directory is in a directory")] {
+            File::open(dir).and_then(|dir| dir.sync_all()).expect("flushing a directory");
+        }
     }
 
     fn write_config(&self) {

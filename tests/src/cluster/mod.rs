@@ -25,6 +25,7 @@ use crate::client::Client;
 use crate::cluster::link::{Links, Port};
 use crate::cluster::load::Load;
 use crate::cluster::member::{Member, Mode, Status};
+use crate::cluster::sync::Mark;
 use crate::node::{DEADLINE, Server};
 use crate::place;
 
@@ -335,6 +336,16 @@ impl Cluster {
     pub fn apache_may_teach_apache(&self, sid: Sid, kind: Server) -> bool {
         let others = self.sids_without(&[sid]);
         kind == Server::Apache && others.iter().any(|s| self.member(*s).kind == Server::Apache)
+    }
+
+    /// Waits until a member that runs has said this since the mark.
+    pub fn wait_until_said(&mut self, mark: &Mark, sid: Sid, words: &str) {
+        let start = Instant::now();
+        while !self.logged_since(mark, sid).contains(words) {
+            self.member_mut(sid).assert_alive();
+            assert!(start.elapsed() < DEADLINE, "waited in vain for member {sid} to say {words:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits until `met` holds for the states of these members, in their order.
