@@ -27,6 +27,8 @@ use crate::report::nice_rate;
 use crate::session::Session;
 use crate::workload::{Mix, Names, Naming, WorkloadOptions, data};
 
+/// Bytes that a znode has in a snapshot beside path and data: lengths, ACL and statistics.
+const STATISTICS: u64 = 76;
 /// Parent of all znodes.
 const ROOT: &str = "/rkbench";
 /// Sessions that plant them.
@@ -60,9 +62,9 @@ impl StateArgs {
         names().key(u64::from(n))
     }
 
-    /// Bytes of data of all znodes.
+    /// Bytes that all znodes have in a snapshot at least.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.nodes) * self.size as u64
+        u64::from(self.nodes) * (self.size as u64 + STATISTICS)
     }
 
     /// Creates all znodes at `server`.
