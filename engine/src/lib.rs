@@ -4,6 +4,7 @@
 //! else. Start reading at [`log`] for durability and at [`tree`] for state.
 
 pub mod id;
+pub mod inspect;
 pub mod io;
 pub mod jute;
 pub mod log;

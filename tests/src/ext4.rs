@@ -79,7 +79,7 @@ impl Ext4 {
         while let Some(more) = self.free().checked_sub(left).filter(|more| *more >= 4096) {
             let mut piece = more & !4095;
             while rustix::fs::fallocate(&file, FallocateFlags::empty(), len, piece).is_err() {
-                piece = piece / 2 & !4095;
+                piece = (piece / 2) & !4095;
                 if piece == 0 {
                     return Ballast(path);
                 }

@@ -47,41 +47,39 @@ impl Server {
 }
 
 /// The `ringkeeper` binary of the profile the tests were built with, built now if it is not fresh.
-///
-/// Cargo offers a binary's path only to tests of its own package, so this asks cargo, once per test executable.
 /// `RINGKEEPER_BIN` names another binary instead.
 pub fn ringkeeper() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("RINGKEEPER_BIN") {
-            return PathBuf::from(path);
-        }
-        let profile_dir = place::profile_dir();
-        let target_dir = profile_dir.parent().expect("a profile lies in a target directory");
-        let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
-            Some("debug") | None => "dev",
-            Some(other) => other,
-        };
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "ringkeeper-net",
-                "--bin",
-                "ringkeeper",
-                "--profile",
-                profile,
-            ])
-            .arg("--target-dir")
-            .arg(target_dir)
-            .current_dir(place::workspace())
-            .output()
-            .expect("running cargo");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "building the node failed:\n{stderr}");
-        profile_dir.join("ringkeeper")
+    BINARY.get_or_init(|| match std::env::var_os("RINGKEEPER_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => built("ringkeeper-net", "ringkeeper"),
     })
+}
+
+/// The `rkinspect` binary, likewise.
+pub fn rkinspect() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| built("ringkeeper-tools", "rkinspect"))
+}
+
+/// Cargo offers a binary's path only to tests of its own package, so this asks cargo, once per test executable.
+fn built(package: &str, binary: &str) -> PathBuf {
+    let profile_dir = place::profile_dir();
+    let target_dir = profile_dir.parent().expect("a profile lies in a target directory");
+    let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    };
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", package, "--bin", binary, "--profile", profile])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .current_dir(place::workspace())
+        .output()
+        .expect("running cargo");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "building {binary} failed:\n{stderr}");
+    profile_dir.join(binary)
 }
 
 /// A server with its directory. Killed, and its own directory removed, on drop.

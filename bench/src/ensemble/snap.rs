@@ -18,6 +18,7 @@ use crate::launch::{LaunchArgs, Make};
 use crate::load::run_on_what_is_there;
 use crate::process::Home;
 use crate::report::{nice_ns, nice_rate, three_digits};
+use crate::snapshots::files::await_whole;
 use crate::snapshots::watch::Subject;
 use crate::snapshots::{StateArgs, ceilings, half, verdict};
 use crate::trace::{Part, Span};
@@ -95,6 +96,7 @@ pub fn run(args: &SnapArgs) -> Result<(), BenchError> {
         let mut ensemble = Ensemble::start_with(*make, &args.launch, home.path(), LINES)?;
         let leader = ensemble.await_serving(None)?;
         args.state.plant(make.name(), ensemble.client(leader))?;
+        await_whole(&ensemble.files(leader), args.state.bytes())?;
         all.push((ensemble, Results { make: *make, idle: Vec::new(), loaded: Vec::new(), rate: 0 }));
     }
     for round in 1..=args.rounds {

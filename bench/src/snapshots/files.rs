@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::BenchError;
 use crate::launch::{Make, data_dir};
@@ -67,6 +69,19 @@ pub fn of_server(make: Make, dir: &Path) -> PathBuf {
         Make::Ringkeeper => data_dir(dir),
         Make::Apache => data_dir(dir).join("version-2"),
     }
+}
+
+/// How long a server may take to make a snapshot of what was planted.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until there is a snapshot that can hold `bytes` of data: a server that has just been filled makes one soon, and
+/// what is measured then is the state of every day. Goes on without one after a minute.
+pub fn await_whole(files: &Path, bytes: u64) -> Result<(), BenchError> {
+    let start = Instant::now();
+    while list(files)?.snapshots.iter().all(|snapshot| snapshot.len < bytes) && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// Lists them. A directory that is not there yet has nothing.

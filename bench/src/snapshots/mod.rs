@@ -60,6 +60,11 @@ impl StateArgs {
         names().key(u64::from(n))
     }
 
+    /// Bytes of data of all znodes.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.nodes) * self.size as u64
+    }
+
     /// Creates all znodes at `server`.
     pub fn plant(&self, name: &str, server: SocketAddr) -> Result<(), BenchError> {
         let start = Instant::now();

@@ -97,6 +97,7 @@ pub fn run(args: &RestartArgs) -> Result<(), BenchError> {
 
 /// Writes, ends, starts again.
 fn one(node: &mut Single, end: End, state: &StateArgs, seconds: f64) -> Result<Restart, BenchError> {
+    node.await_snapshot(state.bytes())?;
     run_on_what_is_there(&state.sets(node.addr(), Vec::new(), None, seconds))?;
     node.subject().rest()?;
     match end {

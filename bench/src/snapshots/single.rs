@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::files::{Listing, list, of_server};
+use super::files::{Listing, await_whole, list, of_server};
 use super::watch::Subject;
 use crate::ensemble::place::free_ports;
 use crate::error::BenchError;
@@ -75,6 +75,11 @@ impl Single {
     /// Where its log and snapshots are.
     pub fn files(&self) -> PathBuf {
         of_server(self.make, &self.dir)
+    }
+
+    /// Waits until there is a snapshot that can hold so many bytes of data, for a minute at most.
+    pub fn await_snapshot(&self, bytes: u64) -> Result<(), BenchError> {
+        await_whole(&of_server(self.make, &self.dir), bytes)
     }
 
     /// Log and snapshots.

@@ -27,7 +27,7 @@ pub struct Epochs {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct EpochSlot {
+pub(super) struct EpochSlot {
     accepted: u32,
     current: u32,
     nonvoting: u32,
@@ -55,6 +55,12 @@ impl EpochSlot {
             nonvoting: self.nonvoting != 0,
         }
     }
+}
+
+/// What the server of this directory has promised, for a look from outside; `None` if it never was one, or if nothing of
+/// the file is sound.
+pub fn epochs_in(vol: &dyn Volume) -> Result<Option<Epochs>, LogError> {
+    Ok(EpochFile::load(&Files::list(vol)?)?.map(|file| file.get()))
 }
 
 /// The file of the promises.

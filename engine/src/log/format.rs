@@ -181,6 +181,15 @@ impl SegmentHeader {
         let ours = ours && header.from_seq < COUNTS && header.durable_seq < COUNTS;
         if ours { FirstBlock::Header(header) } else { FirstBlock::Other }
     }
+
+    /// Whether a block without a sound crc may have been the header of the file `name`. A file that is prepared is zero,
+    /// and one that is recycled has another number and id.
+    pub fn looks_like(name: SegmentName, block: &[u8]) -> bool {
+        let Some(bytes) = block.get(..size_of::<SegmentHeader>()) else { return false };
+        let SegmentHeader { magic, number, id, .. } = pod_read_unaligned(bytes);
+        let same = [magic == SEGMENT_MAGIC, number == name.number, id == name.id];
+        same.into_iter().filter(|&same| same).count() >= 2
+    }
 }
 
 /// The crc of a block whose bytes 12..16 hold it.

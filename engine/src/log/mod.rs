@@ -34,6 +34,7 @@ mod scan;
 mod slots;
 mod snapshots;
 mod stock;
+pub(crate) mod survey;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -49,7 +50,7 @@ pub use aside::SetAside;
 pub use cursor::{Cursor, Next};
 pub use durable::Durable;
 pub use earlier::LogGap;
-pub use epochs::Epochs;
+pub use epochs::{Epochs, epochs_in};
 pub use error::{Corruption, Damage, Evidence, LogError, ReplayError};
 pub use fuzz::fuzz_recover;
 pub use options::LogOptions;

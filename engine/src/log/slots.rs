@@ -162,6 +162,16 @@ impl<V: SlotValue> Slots<V> {
     }
 }
 
+/// Which of the slots of a file that is there are sound.
+pub(super) fn sound_slots<V: SlotValue>(files: &Files<'_>) -> Result<[bool; 2], LogError> {
+    let bytes = files.read(V::FILE, 0, FILE_LEN as usize)?;
+    let mut sound = [false; 2];
+    for (block, sound) in bytes.chunks_exact(BLOCK).zip(&mut sound) {
+        *sound = matches!(read_slot::<V>(block, || files.path(V::FILE))?, Slot::Good { .. });
+    }
+    Ok(sound)
+}
+
 fn read_slot<V: SlotValue>(block: &[u8], path: impl Fn() -> PathBuf) -> Result<Slot<V>, LogError> {
     let header: SlotHeader = pod_read_unaligned(&block[..HEADER]);
     if header.magic != V::MAGIC || header.crc != block_crc(0, block) || header.counter == 0 {

@@ -10,6 +10,7 @@
 
 mod ahead;
 mod body;
+pub(crate) mod check;
 mod error;
 pub(crate) mod file;
 mod format;

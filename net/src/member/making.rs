@@ -19,7 +19,7 @@ use crate::client::Outbox;
 use crate::zab::event::Event;
 
 /// Log behind a snapshot that is sent with it, however small the snapshot is, rather than made into a new one: bytes.
-const LITTLE: u64 = 256 << 20;
+const LITTLE: u64 = 64 << 20;
 /// Milliseconds between two looks at whether one is due.
 const LOOK_EVERY_MS: u64 = 10;
 
@@ -128,9 +128,7 @@ impl Member {
             Some(wanted) if wanted <= durable => (wanted, true),
             Some(_) => return,
             None => {
-                let newest = log.newest_snapshot();
-                let behind = log.bytes_behind(newest.map_or(Zxid::ZERO, Published::zxid));
-                let size = newest.map_or(0, Published::body_len);
+                let (behind, size) = self.grown();
                 if !serving || !self.making.due.is_due(now_ms, behind, size) {
                     return;
                 }
@@ -150,6 +148,24 @@ impl Member {
         } else {
             self.making.due.begun();
         }
+    }
+
+    /// Bytes of log behind the newest snapshot, and bytes of that.
+    fn grown(&self) -> (u64, u64) {
+        let log = &self.ledger.log;
+        let newest = log.newest_snapshot();
+        let behind = log.bytes_behind(newest.map_or(Zxid::ZERO, Published::zxid));
+        (behind, newest.map_or(0, Published::body_len))
+    }
+
+    /// When snapshots have to be looked after if nothing happens, in milliseconds.
+    pub(super) fn next_snapshot_look(&self) -> Option<u64> {
+        let serves = self.ensemble.as_ref().is_none_or(|e| e.serving && !e.ending);
+        if self.making.now.is_some() || !serves {
+            return None;
+        }
+        let (behind, size) = self.grown();
+        Some(self.making.due.next_look(behind, size)?.max(self.making.look_at_ms))
     }
 
     /// Everything that is needed to make the snapshot of a state.

@@ -425,11 +425,12 @@ impl Member {
 
     /// When a turn has something to do if nothing happens, in milliseconds of the monotonic clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        let ensemble = self.ensemble.as_ref()?;
+        let snapshots = self.next_snapshot_look();
+        let Some(ensemble) = &self.ensemble else { return snapshots };
         match () {
             () if !ensemble.requests.is_empty() => Some(self.now.mono_ms),
             () if ensemble.ending => None,
-            () => ensemble.zab.deadline(),
+            () => ensemble.zab.deadline().into_iter().chain(snapshots).min(),
         }
     }
 

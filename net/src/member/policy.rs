@@ -9,9 +9,9 @@ use std::time::Duration;
 /// The fewest transactions between two snapshots that can be asked for.
 pub const LEAST_COUNT: u32 = 2;
 
-/// A snapshot may take so much of the time at most: after one that took a second there is none for nine, unless the log
-/// has grown to its limit.
-const REST: u64 = 9;
+/// How often longer than the last one took there is none, unless the log has grown to its limit. They are made unnoticed,
+/// but each costs a flush of the disk; and with long rests a full load would fill the log faster than snapshots catch up.
+const REST: u64 = 1;
 /// Pause after a snapshot that could not be made, in milliseconds. It doubles with every further failure, up to
 /// [`LONGEST_PAUSE_MS`]: space does not come back by trying.
 const PAUSE_MS: u64 = 10_000;
@@ -111,13 +111,20 @@ impl Due {
     ///
     /// A count of transactions means nothing at hundreds of thousands a second, so by count alone one is only made when
     /// the log has grown to half the size of the last: then making them costs a fixed share of what is logged.
-    /// Enough bytes are a reason at once, however long the last one took: under a load that fills the log faster than a
-    /// tenth of the time is enough for, each would take longer than the last, the rest behind it too, and the log would
+    /// Enough bytes are a reason at once, however long the last one took: under a load that fills the log faster than
+    /// that much time is enough for, each would take longer than the last, the rest behind it too, and the log would
     /// grow without end.
     pub fn is_due(&self, now_ms: u64, behind: u64, snapshot: u64) -> bool {
         let by_count = self.applied >= self.enough && behind >= snapshot / 2 && now_ms >= self.rests_until;
         let by_bytes = self.enough_bytes.is_some_and(|enough| behind >= enough);
         (by_count || by_bytes) && self.applied > 0 && now_ms >= self.paused_until
+    }
+
+    /// When to ask again at the latest if nothing happens, in milliseconds: one is wanted and has to wait, or old ones go.
+    pub fn next_look(&self, behind: u64, snapshot: u64) -> Option<u64> {
+        let waits =
+            self.is_due(u64::MAX, behind, snapshot).then_some(self.rests_until.max(self.paused_until));
+        waits.into_iter().chain(self.purge_at).min()
     }
 
     /// One was begun, or found to have nothing new in it.
@@ -245,14 +252,15 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_take_a_tenth_of_the_time_at_most_while_the_log_is_short() {
+    fn snapshots_take_half_of_the_time_at_most_while_the_log_is_short() {
         let mut due = due(policy(), 3, 1000);
         due.begun();
         due.replayed(1000);
         due.ended(52_000, 2000, true);
-        assert!(!due.is_due(69_999, (1 << 19) - 1, 0), "however many there are");
-        assert!(due.is_due(69_999, 1 << 20, 0), "the log does not grow without end");
-        assert!(due.is_due(70_000, 0, 0));
+        assert!(!due.is_due(53_999, (1 << 19) - 1, 0), "however many there are");
+        assert!(due.is_due(53_999, 1 << 20, 0), "the log does not grow without end");
+        assert_eq!(due.next_look(0, 0), Some(54_000), "even if nothing happens any more");
+        assert!(due.is_due(54_000, 0, 0));
     }
 
     /// The log grows at a steady rate, and a snapshot takes longer the more log it is made of: as on a disk that takes

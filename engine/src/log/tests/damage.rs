@@ -9,18 +9,18 @@ use table::Found;
 
 /// A batch of the log on a disk.
 #[derive(Clone, Debug)]
-struct Place {
-    file: String,
-    offset: u64,
+pub(super) struct Place {
+    pub file: String,
+    pub offset: u64,
     /// Header and records, without padding.
-    len: usize,
-    seq: u64,
-    first: Zxid,
-    last: Zxid,
+    pub len: usize,
+    pub seq: u64,
+    pub first: Zxid,
+    pub last: Zxid,
 }
 
 /// Where all live batches are.
-fn places(disk: &SimDisk) -> Vec<Place> {
+pub(super) fn places(disk: &SimDisk) -> Vec<Place> {
     let files = Files::list(disk).unwrap();
     let mut places = Vec::new();
     for used in Inventory::take(&files, &Snapshots::default()).unwrap().live() {
@@ -43,7 +43,7 @@ fn places(disk: &SimDisk) -> Vec<Place> {
 }
 
 /// Several segments, all acknowledged, stopped in order.
-fn stopped() -> (SimDisk, Txns) {
+pub(super) fn stopped() -> (SimDisk, Txns) {
     let mut rig = Rig::new(1);
     for i in 0..13 {
         rig.batch(1 + i % 2, 60 + 230 * i);
@@ -64,7 +64,7 @@ fn corruption(disk: &SimDisk) -> Corruption {
     }
 }
 
-fn flip(disk: &SimDisk, file: &str, at: usize) {
+pub(super) fn flip(disk: &SimDisk, file: &str, at: usize) {
     let byte = disk.contents()[file][at] ^ 0x10;
     disk.corrupt(file, at as u64, &[byte]);
 }

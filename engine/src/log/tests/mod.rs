@@ -10,6 +10,7 @@ mod fuzz;
 pub(crate) mod made;
 mod real;
 mod stock;
+mod survey;
 mod view;
 
 use super::*;

@@ -146,6 +146,23 @@ impl Arrived {
         reception.finish(tree_seed).perform(vol, &mut |_, _| ())
     }
 
+    /// Stores a state as if it had been received, blocking: for tools.
+    pub fn of_state(
+        vol: &dyn Volume,
+        tree: &Tree,
+        sessions: &[(SessionId, i32)],
+        tree_seed: u64,
+    ) -> Result<Arrived, LogError> {
+        let mut reception = Reception::new(tree.last_zxid(), Limits::MOST);
+        let mut steps = Vec::new();
+        let stored = try_write_stream(tree, sessions, &mut |bytes| {
+            reception.feed(bytes, &mut steps).expect("the stream of a tree is one");
+            steps.drain(..).try_for_each(|step| perform(&step, RECEIVING, vol))
+        });
+        stored.inspect_err(|_| drop(abandon(vol)))?;
+        reception.finish(tree_seed).perform(vol, &mut |_, _| ())
+    }
+
     /// Writes the header for a place in the log, durably. May be repeated.
     pub(crate) fn write_header(
         &self,

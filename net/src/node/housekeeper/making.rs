@@ -1,7 +1,7 @@
 //! Makes snapshots of the own state, each on a thread of its own.
 //!
 //! What is computed and read blocks the thread; what is written is on its way meanwhile, through a small glommio executor.
-//! Unless somebody waits for the snapshot the thread has a low priority, and rests after each step twice as long as
+//! Unless somebody waits for the snapshot the thread has a low priority, and rests after each step as long as
 //! the disk was busy with it: what is served comes first.
 
 use std::sync::Arc;
@@ -25,9 +25,9 @@ pub(super) const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// Progress is not logged more often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How often longer than the disk was busy it is left alone.
-const REST: u32 = 2;
+const REST: u32 = 1;
 /// Longest rest: a disk, or a processor, that is busy with others is not waited for without end, while the log grows.
-const LONGEST_REST: Duration = Duration::from_millis(20);
+const LONGEST_REST: Duration = Duration::from_millis(5);
 /// A tenth of what a core loop gets where both want the same core. Lower, and under full load the log would grow faster
 /// than snapshots of it are made.
 const NICE: i32 = 10;
