@@ -123,21 +123,21 @@ fn segment(name: &str, bytes: &[u8], regions: &mut Vec<Region>) {
 fn snapshot(name: &str, bytes: &[u8], regions: &mut Vec<Region>) {
     let zxid = zxid_of(name);
     let region = |part, at: u64, len| Region { file: name.to_owned(), part, at, len, zxid };
-    let body = long(bytes, 48);
+    let body = long(bytes, 40);
     regions.push(region(Part::SnapshotHeader, 0, 96));
     regions.push(region(Part::Body, PAGE, body));
     let trailer = (PAGE + body).next_multiple_of(PAGE);
     regions.push(region(Part::Trailer, trailer, 4 * body.div_ceil(1 << 20)));
 }
 
-/// Those of these regions that are not in `dir` as they are in `sound`, for they were damaged.
-pub fn damaged<'r>(regions: &'r [Region], sound: &Path, dir: &Path) -> Vec<&'r Region> {
+/// Those of these regions of a file that are not in `dir` as they are in `sound`, for they were damaged.
+pub fn damaged<'r>(regions: &'r [Region], file: &str, sound: &Path, dir: &Path) -> Vec<&'r Region> {
+    let [before, after] = [sound, dir].map(|dir| fs::read(dir.join(file)).unwrap_or_default());
     let differs = |region: &&Region| {
         let range = region.at as usize..(region.at + region.len) as usize;
-        let read = |dir: &Path| fs::read(dir.join(&region.file)).unwrap_or_default();
-        read(sound).get(range.clone()) != read(dir).get(range)
+        before.get(range.clone()) != after.get(range)
     };
-    regions.iter().filter(differs).collect()
+    regions.iter().filter(|region| region.file == file).filter(differs).collect()
 }
 
 impl Region {
