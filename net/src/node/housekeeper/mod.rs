@@ -2,7 +2,7 @@
 //!
 //! One thread has a glommio executor and does two things side by side, neither waiting for the other: `segments` prepares
 //! and removes files of the log, `storing` writes down a snapshot that a leader sends. A snapshot of the own state is made on
-//! a thread of its own with the lowest priority (`making`), and the tree of one that was received is built on another
+//! a thread of its own with a low priority (`making`), and the tree of one that was received is built on another
 //! (`loading`). `file` performs the steps that a snapshot is written with.
 //!
 //! It is told what to do through channels, answers through another and rings the replica loop. It decides nothing: which
