@@ -13,7 +13,8 @@ use ringkeeper_engine::inspect::ReadOnly;
 use ringkeeper_engine::log::{Epochs, epochs_in};
 use serde_json::json;
 
-use super::import::{io, must_be_empty, zxid};
+use super::import::{io, must_be_empty};
+use crate::cli::parse_zxid;
 use crate::error::{FINE, FOUND, InspectError};
 use crate::out::{Out, Progress};
 use crate::source::apache::{self, Codec, LogWriter, VERSION_2, Verdict};
@@ -29,7 +30,7 @@ pub struct Export {
     #[arg(value_name = "DST")]
     pub to: PathBuf,
     /// The last transaction to take over; all of them if not given.
-    #[arg(long = "at", value_name = "ZXID", value_parser = zxid)]
+    #[arg(long = "at", value_name = "ZXID", value_parser = parse_zxid)]
     pub upto: Option<Zxid>,
     /// How to compress the snapshot. Servers of Apache read all three, whatever they write themselves.
     #[arg(long, value_enum, default_value_t = Codec::Plain)]

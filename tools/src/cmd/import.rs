@@ -16,6 +16,7 @@ use ringkeeper_engine::store::{self, OnDamage, StoreError};
 use ringkeeper_engine::tree::{NodeKind, Tree};
 use serde_json::json;
 
+use crate::cli::parse_zxid;
 use crate::error::{FINE, FOUND, InspectError};
 use crate::out::{Out, Progress};
 use crate::source::apache::{self, Rebuilt, Verdict};
@@ -40,16 +41,8 @@ pub struct Import {
     #[arg(long, value_name = "DIR")]
     pub logs: Option<PathBuf>,
     /// The last transaction to take over; all of them if not given.
-    #[arg(long = "at", value_name = "ZXID", value_parser = zxid)]
+    #[arg(long = "at", value_name = "ZXID", value_parser = parse_zxid)]
     pub upto: Option<Zxid>,
-}
-
-/// A zxid as everybody writes it: hexadecimal, with or without 0x.
-pub(super) fn zxid(text: &str) -> Result<Zxid, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let number =
-        u64::from_str_radix(digits, 16).map_err(|error| format!("a zxid is hexadecimal: {error}"))?;
-    Ok(Zxid::from_raw(number.cast_signed()))
 }
 
 /// Imports, and says what was found and made.

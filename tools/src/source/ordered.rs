@@ -75,6 +75,7 @@ impl<'s> Ordered<'s> {
     }
 
     /// The next session, ACL or node.
+    #[expect(clippy::should_implement_trait, reason = "what it returns borrows from it")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>, InspectError> {
         if self.ended {
             return Ok(None);

@@ -125,7 +125,6 @@ impl LogReader {
     }
 
     /// The next record or damage; `None` at the end.
-    #[expect(clippy::should_implement_trait, reason = "what it lends does not outlive the next call")]
     pub fn next(&mut self) -> Result<Option<LogEvent<'_>>, InspectError> {
         self.window.advance(std::mem::take(&mut self.out));
         if self.end.is_some() {

@@ -33,7 +33,7 @@ impl Sample {
     /// What a reader says of these bytes: how many records, what damage, and the end.
     fn read(&self, bytes: &[u8]) -> (usize, Vec<(Range<u64>, DamageKind)>, LogEnd) {
         let path = self.dir.path().join("log.1");
-        put(&path, bytes.as_ref());
+        put(&path, bytes);
         let mut reader = LogReader::open(&path).unwrap();
         let (mut records, mut damage) = (0, Vec::new());
         while let Some(event) = reader.next().unwrap() {
@@ -184,7 +184,7 @@ fn a_record_in_the_data_of_a_damaged_one_is_not_taken_while_lengths_are_sound() 
     let path = history.log(dir.path(), 0..2);
     let mut bytes = fs::read(&path).unwrap();
     bytes[16 + 12 + 33] ^= 1;
-    put(&path, bytes.as_ref());
+    put(&path, &bytes);
     let mut reader = LogReader::open(&path).unwrap();
     let damage = matches!(reader.next().unwrap(), Some(LogEvent::Damage(_)));
     let behind = matches!(reader.next().unwrap(), Some(LogEvent::Record(r)) if r.zxid == Zxid::from_raw(2));

@@ -140,8 +140,9 @@ fn compressed_snapshots_hide_no_damage() {
                 codec.reader(bytes).read_to_end(&mut expanded).is_ok_and(|_| expanded == plain)
             };
             if !same(&hurt) {
-                let ranges: Vec<_> = damage.iter().map(|damage| damage.range.clone()).collect();
-                assert_eq!(ranges, [0..bytes.len() as u64], "byte {at} of {codec:?}: {damage:?}");
+                let all = 0..bytes.len() as u64;
+                let told = matches!(&damage[..], [one] if one.range == all);
+                assert!(told, "byte {at} of {codec:?}: {damage:?}");
             }
         }
         for end in 0..bytes.len() {
