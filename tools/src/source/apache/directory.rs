@@ -155,7 +155,7 @@ impl ApacheDir {
         raw: &mut snapshot::RawSink<'_>,
     ) -> Result<Contents, InspectError> {
         self.progress.expect(entry.bytes);
-        snapshot::read(&entry.file, entry.zxid, codec_of(entry), &self.progress, items, raw)
+        snapshot::read(&entry.file, codec_of(entry), &self.progress, items, raw)
     }
 
     /// Loads a snapshot that must be whole. The tree is taken to be exact where the snapshot proves it.
