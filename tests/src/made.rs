@@ -50,7 +50,8 @@ pub struct Maker {
     pub history: Vec<Made>,
 }
 
-fn options(seed: u64) -> LogOptions {
+/// Measures of its log: as small as tests like it.
+pub fn options(seed: u64) -> LogOptions {
     LogOptions {
         segment_bytes: 16 * BLOCK as u64,
         batch_bytes: 2 * BLOCK,
@@ -258,7 +259,7 @@ impl Maker {
         bytes[56..60].copy_from_slice(&0u32.to_le_bytes());
         bytes[64..68].copy_from_slice(&2u32.to_le_bytes());
         bytes[68..72].copy_from_slice(&batch_crc.to_le_bytes());
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..BLOCK]);
+        let crc = block_crc(&bytes[..BLOCK]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         let path = self.dir.join(format!("snapshot.{zxid:016x}-00000000"));
         fs::write(&path, bytes).expect("writing");
@@ -272,6 +273,11 @@ impl Maker {
         self.builder.finish(epochs).expect("finishing");
         (self.dir, self.history)
     }
+}
+
+/// The checksum of a block that holds it at 12..16, as headers of snapshots and slots do.
+pub fn block_crc(block: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&block[..12]), &block[16..])
 }
 
 /// Sequence number and header crc of the batch that has this transaction as its last one.

@@ -449,7 +449,7 @@ fn served(server: Server, extra: &[&str]) -> (Node, String, String) {
     }
     let last = client.get("/seen").expect("getting").1.mzxid;
     client.close().expect("closing");
-    drop(node.terminate());
+    node.terminate();
     (node, format!("{middle:#x}"), format!("{last:#x}"))
 }
 

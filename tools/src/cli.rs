@@ -38,6 +38,7 @@ Examples:
   rkinspect state DIR --at 0x500000001 --path /app  the nodes as they were after that transaction
   rkinspect diff DIR --from 0x500000001 --to 0x500000010
   rkinspect diff DIR1 DIR2                          whether two members agree on what both have
+  rkinspect doctor DIR                              what is wrong, what it means, what to do
   rkinspect find /app/leader DIR --data             who changed it, when, and how
 
 Exit codes:
@@ -78,6 +79,13 @@ pub enum Command {
     Diff(cmd::diff::DiffArgs),
     /// Every transaction that touched a node: as a part of a multi and by the end of its session too.
     Find(cmd::find::FindArgs),
+    /// What is wrong with a data directory, what it means, and what to do.
+    ///
+    /// Exit code 0 if there is nothing but what is good to know, 1 otherwise.
+    Doctor {
+        /// Data directory.
+        dir: PathBuf,
+    },
     /// Makes a data directory of Ringkeeper from one of Apache ZooKeeper.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
@@ -181,6 +189,7 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
         Command::State(args) => cmd::state::state(args, &mut out, progress),
         Command::Diff(args) => cmd::diff::diff(args, &mut out, progress),
         Command::Find(args) => cmd::find::find(args, &mut out, progress),
+        Command::Doctor { dir } => cmd::doctor::doctor(dir, &mut out, progress),
         Command::Import(options) => cmd::import::import(options, &mut out, progress),
         Command::Export(options) => cmd::export::export(options, &mut out, progress),
     };

@@ -65,7 +65,7 @@ fn fault(entry: &SnapshotEntry, error: &InspectError) -> String {
 }
 
 /// `log.<16 digits>-<16 digits>`, `snapshot.<16>-<8>`, also where it was set aside.
-fn has_our_form(name: &str) -> bool {
+pub fn has_our_form(name: &str) -> bool {
     let hex = |digits: &str, n| digits.len() == n && digits.bytes().all(|b| b.is_ascii_hexdigit());
     let parts = |prefix, second| {
         name.strip_prefix(prefix)
