@@ -43,6 +43,11 @@ fn lock_failed(dir: &Path, error: VolumeError) -> InspectError {
 impl Builder {
     /// Begins an empty one in `dir`, which is made if it is not there.
     pub fn create(dir: &Path) -> Result<Builder, InspectError> {
+        Builder::create_with(dir, LogOptions::new(seed(dir)))
+    }
+
+    /// The same with a log of other measures.
+    pub fn create_with(dir: &Path, options: LogOptions) -> Result<Builder, InspectError> {
         if let Ok(mut entries) = fs::read_dir(dir)
             && entries.next().is_some()
         {
@@ -52,7 +57,7 @@ impl Builder {
         let vol = FsVolume::open(dir).map_err(|error| lock_failed(dir, error))?;
         let ring = |error| failed("making a ring to write to", dir, io::Error::other(error));
         let disk = UringDisk::new().map_err(ring)?;
-        let (log, _) = Log::open(&vol, LogOptions::new(seed(dir)), &mut |_, _| Ok(()))?;
+        let (log, _) = Log::open(&vol, options, &mut |_, _| Ok(()))?;
         Ok(Builder { vol, disk, log, gathered: 0 })
     }
 
@@ -81,7 +86,7 @@ impl Builder {
     }
 
     /// Until all that was appended is durable.
-    fn settle(&mut self) -> Result<(), InspectError> {
+    pub fn settle(&mut self) -> Result<(), InspectError> {
         self.gathered = 0;
         let mut done = Vec::new();
         loop {

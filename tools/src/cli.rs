@@ -35,6 +35,11 @@ Examples:
   rkinspect log repair DIR NEWDIR                   what can be kept, in a new directory
   rkinspect snapshot tree DIR --path /app --depth 2
   rkinspect snapshot diff DIR1 DIR2                 what two servers' newest snapshots do not have in common
+  rkinspect state DIR --at 0x500000001 --path /app  the nodes as they were after that transaction
+  rkinspect diff DIR --from 0x500000001 --to 0x500000010
+  rkinspect diff DIR1 DIR2                          whether two members agree on what both have
+  rkinspect doctor DIR                              what is wrong, what it means, what to do
+  rkinspect find /app/leader DIR --data             who changed it, when, and how
 
 Exit codes:
   0  nothing is wrong, nothing differs
@@ -66,6 +71,21 @@ pub enum Command {
     /// States.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Sessions and nodes after any transaction that snapshots and log reach.
+    State(cmd::state::StateArgs),
+    /// What changed between two transactions of a directory, or what two members' directories do not have in common.
+    ///
+    /// - deleted, closed or only in the first; + created, opened or only in the second; ~ changed, with each field.
+    Diff(cmd::diff::DiffArgs),
+    /// Every transaction that touched a node: as a part of a multi and by the end of its session too.
+    Find(cmd::find::FindArgs),
+    /// What is wrong with a data directory, what it means, and what to do.
+    ///
+    /// Exit code 0 if there is nothing but what is good to know, 1 otherwise.
+    Doctor {
+        /// Data directory.
+        dir: PathBuf,
+    },
     /// Makes a data directory of Ringkeeper from one of Apache ZooKeeper.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
@@ -166,6 +186,10 @@ pub fn run(cli: &Cli, to: impl Write, progress: &Progress) -> Result<u8, Inspect
     let code = match &cli.command {
         Command::Log(command) => log(command, &mut out, progress),
         Command::Snapshot(command) => snapshot(command, &mut out, progress),
+        Command::State(args) => cmd::state::state(args, &mut out, progress),
+        Command::Diff(args) => cmd::diff::diff(args, &mut out, progress),
+        Command::Find(args) => cmd::find::find(args, &mut out, progress),
+        Command::Doctor { dir } => cmd::doctor::doctor(dir, &mut out, progress),
         Command::Import(options) => cmd::import::import(options, &mut out, progress),
         Command::Export(options) => cmd::export::export(options, &mut out, progress),
     };

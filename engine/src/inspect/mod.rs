@@ -10,7 +10,9 @@ mod holder;
 mod snapshots;
 mod volume;
 
-pub use crate::log::survey::{FileSurvey, Finding, Standing, Survey, TxnHere, Wanted, What, survey};
+pub use crate::log::survey::{
+    FileSurvey, Finding, Standing, Survey, TxnHere, Wanted, What, databases, survey,
+};
 pub use crate::snapshot::check::{SnapshotCheck, check_snapshot};
 pub use body::{Body, Item, NodeItem};
 pub use holder::holder;

@@ -5,10 +5,13 @@ mod dump;
 mod stats;
 mod tree;
 
-pub use diff::{Differ, diff};
+pub use diff::{Differ, Held, Words, diff};
 pub use dump::{DumpArgs, dump};
 pub use stats::stats;
-pub use tree::{TreeArgs, tree};
+pub use tree::{Indented, TreeArgs, tree};
+
+pub(super) use dump::object;
+pub(super) use tree::text;
 
 use std::path::{Path, PathBuf};
 

@@ -17,6 +17,8 @@ use ringkeeper_engine::inspect::Item;
 use ringkeeper_engine::snapshot::Loaded;
 use ringkeeper_engine::txn::{self, Txn, TxnDigest, TxnHeader};
 
+pub(crate) use ours::has_our_form;
+
 pub use ordered::{BodyError, More, Ordered};
 pub use report::{DamagedRange, FileReport, Lost, Role};
 pub use state::Replayed;

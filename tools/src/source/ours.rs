@@ -11,6 +11,7 @@ use ringkeeper_engine::inspect::{
     snapshot_header, survey,
 };
 use ringkeeper_engine::io::Volume;
+use ringkeeper_engine::log::LogError;
 use ringkeeper_engine::snapshot::{Loaded, Published, piece_checksums, read_piece};
 
 use super::ordered::{BodyError, Ordered};
@@ -53,8 +54,18 @@ pub fn open(path: &Path, progress: &Progress) -> Result<Option<Ours>, InspectErr
     Ok(Some(Ours { path: path.to_owned(), vol, progress: progress.clone() }))
 }
 
+/// Why a snapshot was passed over, in a few words: what to do about it is for others to say.
+fn fault(entry: &SnapshotEntry, error: &InspectError) -> String {
+    match error {
+        InspectError::Log(LogError::Corrupt(damage)) => {
+            format!("{} is damaged at offset {}: {}", entry.file.display(), damage.offset, damage.damage)
+        }
+        other => other.to_string(),
+    }
+}
+
 /// `log.<16 digits>-<16 digits>`, `snapshot.<16>-<8>`, also where it was set aside.
-fn has_our_form(name: &str) -> bool {
+pub fn has_our_form(name: &str) -> bool {
     let hex = |digits: &str, n| digits.len() == n && digits.bytes().all(|b| b.is_ascii_hexdigit());
     let parts = |prefix, second| {
         name.strip_prefix(prefix)
@@ -198,28 +209,36 @@ impl Source for Ours {
         let usable = |entry: &SnapshotEntry| {
             entry.zxid <= zxid && !matches!(entry.kind, SnapshotKind::Ours { dead: true, .. })
         };
-        let mut damaged = None;
+        let mut passed_over = Vec::new();
         let mut state = None;
         for entry in self.snapshots()?.iter().rev().filter(|entry| usable(entry)) {
             match self.load(entry, seed) {
                 Ok(loaded) => {
-                    state = Some(Replayed::behind(loaded));
+                    state = Some(Replayed { from: Some(entry.file.clone()), ..Replayed::behind(loaded) });
                     break;
                 }
                 // An older one may do.
-                Err(error) if error.exit_code() == crate::error::FOUND => damaged = damaged.or(Some(error)),
+                Err(error) if error.exit_code() == crate::error::FOUND => {
+                    passed_over.push(fault(entry, &error))
+                }
                 Err(error) => return Err(error),
             }
         }
         let base = state.as_ref().map_or(Zxid::ZERO, |state| state.base);
         if let Some(begins) = self.begins_behind()?.filter(|&begins| begins > base) {
-            let what = format!(
-                "the state after {zxid} cannot be built: the log begins behind {begins}, and the newest usable \
-                 snapshot before is of {base}"
+            let snapshot = match state {
+                Some(_) => format!("the newest usable snapshot before that is of {base}"),
+                None => "there is no usable snapshot before that".to_owned(),
+            };
+            let mut what = format!(
+                "{}: the log begins behind {begins}, and {snapshot}, so there is no way to the state that was asked for",
+                self.path.display()
             );
-            return Err(damaged.unwrap_or(InspectError::NotThere { what }));
+            passed_over.iter().for_each(|why| what.extend(["; ", why]));
+            return Err(InspectError::NotThere { what });
         }
         let mut state = state.unwrap_or_else(|| Replayed::empty(seed));
+        state.passed_over = passed_over;
         let behind = Zxid::from_raw(base.raw().saturating_add(1));
         self.txns(behind, zxid, &mut |txn| state.apply(txn))?;
         Ok(state)

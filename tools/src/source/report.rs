@@ -91,6 +91,9 @@ pub struct FileReport {
     pub batch_bytes: u64,
     /// Damaged ranges, in order, not overlapping.
     pub ranges: Vec<DamagedRange>,
+    /// Of a snapshot that was written while the state changed: the log up to this transaction is needed to make a state
+    /// of it.
+    pub needs_through: Option<Zxid>,
     /// What else is to be said: why it is dead, that it ends in a torn tail.
     pub notes: Vec<String>,
 }
@@ -109,6 +112,7 @@ impl FileReport {
             txn_bytes: 0,
             batch_bytes: 0,
             ranges: Vec::new(),
+            needs_through: None,
             notes: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! A state that goes forward: a snapshot's, or the first, with transactions applied.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ringkeeper_engine::id::{SessionId, Zxid};
 use ringkeeper_engine::snapshot::Loaded;
@@ -18,6 +19,10 @@ pub struct Replayed {
     pub sessions: BTreeMap<SessionId, i32>,
     /// The snapshot it began with; [`Zxid::ZERO`] for none.
     pub base: Zxid,
+    /// The file of that snapshot.
+    pub from: Option<PathBuf>,
+    /// Newer snapshots that could not be used, and why.
+    pub passed_over: Vec<String>,
     /// Transactions applied.
     pub applied: u64,
     /// The first transaction after which the tree was another than its writer's, with both digests (theirs, ours).
@@ -27,20 +32,18 @@ pub struct Replayed {
 impl Replayed {
     /// The state before the first transaction.
     pub fn empty(seed: u64) -> Replayed {
-        Replayed {
-            tree: Tree::new(seed),
-            sessions: BTreeMap::new(),
-            base: Zxid::ZERO,
-            applied: 0,
-            mismatch: None,
-        }
+        Replayed::of(Tree::new(seed), BTreeMap::new(), Zxid::ZERO)
     }
 
     /// The state of a snapshot.
     pub fn behind(loaded: Loaded) -> Replayed {
         let base = loaded.tree.last_zxid();
         let sessions = loaded.sessions.into_iter().collect();
-        Replayed { tree: loaded.tree, sessions, base, applied: 0, mismatch: None }
+        Replayed::of(loaded.tree, sessions, base)
+    }
+
+    fn of(tree: Tree, sessions: BTreeMap<SessionId, i32>, base: Zxid) -> Replayed {
+        Replayed { tree, sessions, base, from: None, passed_over: Vec::new(), applied: 0, mismatch: None }
     }
 
     /// Applies the next transaction.

@@ -11,8 +11,11 @@
 
 mod files;
 mod hole;
+mod identity;
 mod verdict;
 mod walk;
+
+pub use identity::databases;
 
 use std::ops::ControlFlow;
 

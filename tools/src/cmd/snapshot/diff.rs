@@ -26,18 +26,35 @@ pub fn diff(
     progress: &Progress,
 ) -> Result<u8, InspectError> {
     let (a, b) = (pick(a, None, progress)?, pick(b, None, progress)?);
-    let mut differ = Differ::new(top);
+    let mut differ = Differ::new(top, Words::PLACES);
     differ.compare(a.0.ordered(&a.1)?, b.0.ordered(&b.1)?, out)?;
     progress.clear();
-    let Differ { only_a, only_b, changed, .. } = differ;
-    out.text(format_args!("{only_a} only in the first, {only_b} only in the second, {changed} changed"))?;
-    Ok(if only_a + only_b + changed > 0 { FOUND } else { FINE })
+    differ.finish(out)
+}
+
+/// How the two states are called.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// In JSON.
+    sides: [&'static str; 2],
+    /// For people, of what only one of them has.
+    only: [&'static str; 2],
+}
+
+impl Words {
+    /// Two places at one time.
+    pub const PLACES: Words =
+        Words { sides: ["first", "second"], only: ["only in the first", "only in the second"] };
+    /// One place at two times.
+    pub const TIMES: Words =
+        Words { sides: ["before", "after"], only: ["deleted or closed", "created or opened"] };
 }
 
 /// Compares states, and counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Differ<'t> {
     top: Option<&'t str>,
+    words: Words,
     /// Sessions and nodes that only the first one has.
     pub only_a: u64,
     /// That only the second one has.
@@ -48,9 +65,25 @@ pub struct Differ<'t> {
 
 /// A session or a node, held.
 #[derive(Debug)]
-enum Held {
-    Session { id: i64, timeout: i32 },
-    Node { path: String, data: Option<Vec<u8>>, acl: String, stat: StatPersisted },
+pub enum Held {
+    /// A session.
+    Session {
+        /// Its id.
+        id: i64,
+        /// Its timeout, milliseconds.
+        timeout: i32,
+    },
+    /// A node.
+    Node {
+        /// Its path; empty for the root.
+        path: String,
+        /// Its data.
+        data: Option<Vec<u8>>,
+        /// Its access control list, as text.
+        acl: String,
+        /// Its numbers.
+        stat: StatPersisted,
+    },
 }
 
 /// One of the two states.
@@ -90,8 +123,15 @@ impl Side<'_> {
 
 impl<'t> Differ<'t> {
     /// Looks only at `top` and below, if that is given.
-    pub fn new(top: Option<&'t str>) -> Differ<'t> {
-        Differ { top, ..Differ::default() }
+    pub fn new(top: Option<&'t str>, words: Words) -> Differ<'t> {
+        Differ { top, words, only_a: 0, only_b: 0, changed: 0 }
+    }
+
+    /// Says how much was found. Returns the exit code.
+    pub fn finish(self, out: &mut Out<'_>) -> Result<u8, InspectError> {
+        let Differ { only_a, only_b, changed, words: Words { only: [a, b], .. }, .. } = self;
+        out.text(format_args!("{only_a} {a}, {only_b} {b}, {changed} changed"))?;
+        Ok(if only_a + only_b + changed > 0 { FOUND } else { FINE })
     }
 
     /// Merges two states and shows where they differ.
@@ -104,17 +144,30 @@ impl<'t> Differ<'t> {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(a), Some(b)) => order(a, b),
             };
-            match order {
-                Ordering::Less => self.one('-', a.held.as_ref(), out)?,
-                Ordering::Greater => self.one('+', b.held.as_ref(), out)?,
-                Ordering::Equal => self.both(a.held.as_ref(), b.held.as_ref(), out)?,
-            }
+            let first = a.held.as_ref().filter(|_| order.is_le());
+            let second = b.held.as_ref().filter(|_| order.is_ge());
+            self.pair(first, second, out)?;
             if order.is_le() {
                 a.advance()?;
             }
             if order.is_ge() {
                 b.advance()?;
             }
+        }
+    }
+
+    /// Shows how what is called alike differs; `None` where one of the two states does not have it.
+    pub fn pair(
+        &mut self,
+        a: Option<&Held>,
+        b: Option<&Held>,
+        out: &mut Out<'_>,
+    ) -> Result<(), InspectError> {
+        match (a, b) {
+            (Some(a), Some(b)) => self.both(a, b, out),
+            (Some(a), None) => self.one('-', a, out),
+            (None, Some(b)) => self.one('+', b, out),
+            (None, None) => Ok(()),
         }
     }
 
@@ -126,11 +179,15 @@ impl<'t> Differ<'t> {
         }
     }
 
-    fn one(&mut self, sign: char, held: Option<&Held>, out: &mut Out<'_>) -> Result<(), InspectError> {
-        let Some(held) = held.filter(|held| self.wants(held)) else { return Ok(()) };
-        let count = if sign == '-' { &mut self.only_a } else { &mut self.only_b };
+    fn one(&mut self, sign: char, held: &Held, out: &mut Out<'_>) -> Result<(), InspectError> {
+        if !self.wants(held) {
+            return Ok(());
+        }
+        let (count, side) = match sign {
+            '-' => (&mut self.only_a, self.words.sides[0]),
+            _ => (&mut self.only_b, self.words.sides[1]),
+        };
         *count += 1;
-        let side = if sign == '-' { "first" } else { "second" };
         match held {
             Held::Session { id, timeout } => out.line(
                 || format!("{sign} session {id:#x} timeout {timeout} ms"),
@@ -146,8 +203,7 @@ impl<'t> Differ<'t> {
         }
     }
 
-    fn both(&mut self, a: Option<&Held>, b: Option<&Held>, out: &mut Out<'_>) -> Result<(), InspectError> {
-        let (Some(a), Some(b)) = (a, b) else { return Ok(()) };
+    fn both(&mut self, a: &Held, b: &Held, out: &mut Out<'_>) -> Result<(), InspectError> {
         let fields = changes(a, b);
         if fields.is_empty() || !self.wants(a) {
             return Ok(());

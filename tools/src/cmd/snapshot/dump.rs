@@ -78,7 +78,8 @@ fn text(node: &NodeItem<'_>, acl: &str, data: Option<Data>) -> String {
     )
 }
 
-fn object(node: &NodeItem<'_>, acl: &str, data: Option<Data>) -> Value {
+/// A node as JSON, with its data if `data` says how.
+pub(in crate::cmd) fn object(node: &NodeItem<'_>, acl: &str, data: Option<Data>) -> Value {
     let stat = &node.stat;
     let mut object = json!({
         "path": if node.path.is_empty() { "/" } else { node.path },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ringkeeper_engine::id::Zxid;
 use ringkeeper_engine::inspect::{Item, NodeItem};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pick;
 use crate::cli::parse_zxid;
@@ -33,53 +33,84 @@ pub struct TreeArgs {
 pub fn tree(args: &TreeArgs, out: &mut Out<'_>, progress: &Progress) -> Result<u8, InspectError> {
     let (source, entry) = pick(&args.path, args.zxid, progress)?;
     let mut items = source.ordered(&entry)?;
-    let top = args.top.trim_end_matches('/');
-    let base = top.matches('/').count();
-    let most = args.depth.unwrap_or(usize::MAX);
-    let mut hidden = 0u64;
-    let mut found = false;
+    let mut shown = Indented::new(&args.top, args.depth);
     while let Some(item) = items.next()? {
         let Item::Node(node) = item else { continue };
-        if !show::is_within(node.path, top) {
-            continue;
+        if let Some(depth) = shown.depth(node.path, out)? {
+            out.line(|| text(&node, depth), || object(&node, depth))?;
         }
-        found = true;
-        let depth = node.path.matches('/').count() - base;
-        if depth > most {
-            hidden += 1;
-            continue;
-        }
-        tell_hidden(&mut hidden, most, out)?;
-        line(&node, depth, out)?;
     }
-    tell_hidden(&mut hidden, most, out)?;
-    if found {
+    if shown.finish(out)? {
         return Ok(FINE);
     }
     Err(InspectError::NotThere { what: format!("{} has no node {}", entry.file.display(), args.top) })
 }
 
-fn line(node: &NodeItem<'_>, depth: usize, out: &mut Out<'_>) -> Result<(), InspectError> {
+/// Which nodes of a walk are shown, and how far to the right.
+#[derive(Debug)]
+pub struct Indented<'t> {
+    top: &'t str,
+    most: usize,
+    /// Nodes below the last one shown that are too deep.
+    hidden: u64,
+    found: bool,
+}
+
+impl<'t> Indented<'t> {
+    /// Those of `top` and below, no more than `depth` levels if that is given.
+    pub fn new(top: &'t str, depth: Option<usize>) -> Indented<'t> {
+        let (top, most) = (top.trim_end_matches('/'), depth.unwrap_or(usize::MAX));
+        Indented { top, most, hidden: 0, found: false }
+    }
+
+    /// The depth of the next node of the walk, if it is to be shown.
+    pub fn depth(&mut self, path: &str, out: &mut Out<'_>) -> Result<Option<usize>, InspectError> {
+        if !show::is_within(path, self.top) {
+            return Ok(None);
+        }
+        self.found = true;
+        let depth = path[self.top.len()..].matches('/').count();
+        if depth > self.most {
+            self.hidden += 1;
+            return Ok(None);
+        }
+        self.tell_hidden(out)?;
+        Ok(Some(depth))
+    }
+
+    /// Behind the last node. Whether there was any.
+    pub fn finish(mut self, out: &mut Out<'_>) -> Result<bool, InspectError> {
+        self.tell_hidden(out)?;
+        Ok(self.found)
+    }
+
+    fn tell_hidden(&mut self, out: &mut Out<'_>) -> Result<(), InspectError> {
+        match std::mem::take(&mut self.hidden) {
+            0 => Ok(()),
+            n => out.text(format_args!("{}... {n} below", "  ".repeat(self.most + 1))),
+        }
+    }
+}
+
+/// A node on its line.
+pub(in crate::cmd) fn text(node: &NodeItem<'_>, depth: usize) -> String {
     let name = match node.path.rsplit_once('/') {
         Some((_, name)) if depth > 0 => show::escaped_path(name),
         _ => show::escaped_path(node.path),
     };
-    let bytes = node.data.map(<[u8]>::len);
-    let owner = node.stat.ephemeral_owner;
-    out.line(
-        || {
-            let bytes = bytes.map_or_else(|| "null".to_owned(), |bytes| format!("{bytes} bytes"));
-            let owner = if owner == 0 { String::new() } else { format!(", owner {owner:#x}") };
-            format!("{}{name}  ({bytes}{owner})", "  ".repeat(depth))
-        },
-        || json!({"path": show::escaped_path(node.path), "depth": depth, "bytes": bytes, "owner": format!("{owner:#x}")}),
-    )
+    let bytes = node.data.map_or_else(|| "null".to_owned(), |data| format!("{} bytes", data.len()));
+    let owner = match node.stat.ephemeral_owner {
+        0 => String::new(),
+        owner => format!(", owner {owner:#x}"),
+    };
+    format!("{}{name}  ({bytes}{owner})", "  ".repeat(depth))
 }
 
-/// Says how many nodes below the last one shown were too deep.
-fn tell_hidden(hidden: &mut u64, depth: usize, out: &mut Out<'_>) -> Result<(), InspectError> {
-    match std::mem::take(hidden) {
-        0 => Ok(()),
-        n => out.text(format_args!("{}... {n} below", "  ".repeat(depth + 1))),
-    }
+fn object(node: &NodeItem<'_>, depth: usize) -> Value {
+    json!({
+        "path": show::escaped_path(node.path),
+        "depth": depth,
+        "bytes": node.data.map(<[u8]>::len),
+        "owner": format!("{:#x}", node.stat.ephemeral_owner),
+    })
 }

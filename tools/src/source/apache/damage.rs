@@ -77,13 +77,6 @@ pub enum DamageKind {
         /// Why.
         why: String,
     },
-    /// The nodes have another digest than the trailer says.
-    Digest {
-        /// What the trailer says.
-        stored: u64,
-        /// Of the nodes.
-        found: u64,
-    },
     /// A transaction that is lower than the one before it.
     Order {
         /// The transaction.
@@ -107,7 +100,6 @@ impl DamageKind {
             DamageKind::Cut => "cut",
             DamageKind::Structure { .. } => "structure",
             DamageKind::Compression { .. } => "compression",
-            DamageKind::Digest { .. } => "digest",
             DamageKind::Order { .. } => "order",
             DamageKind::GoesOn => "goes_on",
         }
@@ -132,9 +124,6 @@ impl fmt::Display for DamageKind {
             DamageKind::Structure { at, why } => write!(f, "no snapshot: {why} at offset {at}"),
             DamageKind::Compression { compressed_at, why } => {
                 write!(f, "cannot be expanded from byte {compressed_at} of the file on: {why}")
-            }
-            DamageKind::Digest { stored, found } => {
-                write!(f, "the nodes have digest {found:#x}, the snapshot was written with {stored:#x}")
             }
             DamageKind::Order { zxid } => write!(f, "transaction {zxid} comes behind a later one"),
             DamageKind::GoesOn => f.write_str("bytes behind the end"),

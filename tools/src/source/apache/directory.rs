@@ -15,7 +15,7 @@ use super::codec::Codec;
 use super::damage::{Damage, io_error};
 use super::log::{self, LogEvent, LogReader};
 use super::name::Name;
-use super::rebuild;
+use super::rebuild::{self, Rebuilt};
 use super::snapshot::{self, Contents};
 use super::verify;
 use crate::error::InspectError;
@@ -155,7 +155,7 @@ impl ApacheDir {
         raw: &mut snapshot::RawSink<'_>,
     ) -> Result<Contents, InspectError> {
         self.progress.expect(entry.bytes);
-        snapshot::read(&entry.file, entry.zxid, codec_of(entry), &self.progress, items, raw)
+        snapshot::read(&entry.file, codec_of(entry), &self.progress, items, raw)
     }
 
     /// Loads a snapshot that must be whole. The tree is taken to be exact where the snapshot proves it.
@@ -210,7 +210,7 @@ pub(super) fn codec_of(entry: &SnapshotEntry) -> Codec {
 }
 
 /// Whether no transaction can be missing between these two.
-pub(super) fn follows(last: Zxid, next: Zxid) -> bool {
+pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
     next == last || last.successor() == Some(next) || next.epoch() > last.epoch() && next.counter() <= 1
 }
 
@@ -325,7 +325,8 @@ impl Source for ApacheDir {
     }
 
     fn state_at(&self, zxid: Zxid, seed: u64) -> Result<Replayed, InspectError> {
-        rebuild::rebuild(self, zxid, seed).map(|rebuilt| rebuilt.state)
+        let Rebuilt { state, from, passed_over, .. } = rebuild::rebuild(self, zxid, seed)?;
+        Ok(Replayed { from: from.map(|entry| entry.file), passed_over, ..state })
     }
 
     fn verify_log(&self) -> Result<Vec<FileReport>, InspectError> {

@@ -20,6 +20,7 @@ mod window;
 mod write;
 
 pub use codec::Codec;
+pub(crate) use directory::follows;
 pub use directory::{ApacheDir, LogFile, VERSION_2, open};
 pub use name::Name;
 pub use promises::{myid, read_epochs};

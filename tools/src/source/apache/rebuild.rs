@@ -61,14 +61,9 @@ pub fn rebuild(dir: &ApacheDir, upto: Zxid, seed: u64) -> Result<Rebuilt, Inspec
             }
             Err(error) => return Err(error),
         };
-        let target =
-            contents.trailer.digest.map(|(at, _)| at).filter(|&at| at >= entry.zxid && at != Zxid::ZERO);
-        if target.is_some_and(|target| target > upto) {
-            passed_over.push(format!(
-                "{}: holds a part of what came until {}",
-                entry.file.display(),
-                target.unwrap_or_default()
-            ));
+        let target = contents.trailer.digest.filter(|&(at, _)| at >= entry.zxid && at != Zxid::ZERO);
+        if let Some((until, _)) = target.filter(|&(until, _)| until > upto) {
+            passed_over.push(format!("{}: holds a part of what came until {until}", entry.file.display()));
             doubtful.get_or_insert_with(|| entry.clone());
             continue;
         }
@@ -99,17 +94,17 @@ const FIRST: [i64; 2] = [1, 0x1_0000_0001];
 struct Replay {
     state: Replayed,
     from: Option<SnapshotEntry>,
-    /// From here on the tree is exactly its writer's.
-    target: Option<Zxid>,
+    /// From here on the tree is exactly its writer's, with this digest.
+    target: Option<(Zxid, u64)>,
     last: Zxid,
     /// The last digest that was told, and after which transaction.
     told: Option<(Zxid, u64)>,
 }
 
 impl Replay {
-    fn begin(state: Replayed, from: Option<SnapshotEntry>, target: Option<Zxid>) -> Replay {
+    fn begin(state: Replayed, from: Option<SnapshotEntry>, target: Option<(Zxid, u64)>) -> Replay {
         let last = state.base;
-        let told = (target == Some(last)).then(|| (last, state.tree.digest()));
+        let told = target.filter(|&(at, _)| at == last);
         Replay { state, from, target, last, told }
     }
 
@@ -133,7 +128,7 @@ impl Replay {
                 return Err(InspectError::Damaged { path, offset, what });
             }
             self.last = txn.zxid;
-            if self.target == Some(txn.zxid) {
+            if self.target.is_some_and(|(at, _)| at == txn.zxid) {
                 self.state.tree.converged();
             }
             if let Some(TxnDigest { version: TxnDigest::VERSION, tree }) = txn.decode()?.digest {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! One checksum covers all of the nodes, so that damage in them has no narrower range than all of them; where the
-//! bytes stop to make sense is told beside. In compressed files nothing is narrower than the file. What a snapshot
-//! says about its digest is compared where it must be equal: if no transaction was applied while it was written.
+//! bytes stop to make sense is told beside. In compressed files nothing is narrower than the file. Whether the nodes
+//! have the digest that stands behind them is no matter of damage: see `Contents::is_exact`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -57,9 +57,10 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Whether it is certain that no transaction was applied while the snapshot of this zxid was written.
+    /// Whether it is certain that no transaction was applied while the snapshot of this zxid was written. The zxid
+    /// beside the digest does not prove that: the reference changes nodes before it notes what it applied.
     pub fn is_exact(&self, zxid: Zxid) -> bool {
-        self.trailer.digest.is_some_and(|(at, _)| at == zxid && zxid != Zxid::ZERO)
+        self.trailer.digest == Some((zxid, self.digest)) && zxid != Zxid::ZERO
     }
 }
 
@@ -99,7 +100,6 @@ pub(super) type RawSink<'a> = dyn FnMut(&[u8]) -> Result<(), InspectError> + 'a;
 /// Reads the file from front to back. Damage is in the result; an error is of the file system or of a sink.
 pub(super) fn read(
     path: &Path,
-    zxid: Zxid,
     codec: Codec,
     progress: &Progress,
     items: &mut ItemSink<'_>,
@@ -126,14 +126,6 @@ pub(super) fn read(
         Err(Stop::Bytes(_) | Stop::TooLong) => unreachable!("the pass makes damage of them"),
     }
     pass.tell();
-    if contents.damage.is_empty()
-        && contents.is_exact(zxid)
-        && let Some((_, stored)) = contents.trailer.digest
-        && stored != contents.digest
-    {
-        let what = DamageKind::Digest { stored, found: contents.digest };
-        contents.damage.push(Damage::of(0..contents.bytes, what));
-    }
     if codec != Codec::Plain {
         contents.damage.truncate(1);
         contents.damage.iter_mut().for_each(|damage| damage.range = 0..file_len);

@@ -14,7 +14,7 @@ pub(super) fn logs(dir: &ApacheDir, sink: &mut TxnSink<'_>) -> Result<Vec<FileRe
     let mut reports: Vec<FileReport> = Vec::new();
     let mut last = None;
     for log in dir.logs() {
-        let report = one_log(dir, log, last, sink)?;
+        let mut report = one_log(dir, log, last, sink)?;
         if let (Some(before), Some(first)) = (last, report.first)
             && !follows(before, first)
             && first > before
@@ -22,12 +22,18 @@ pub(super) fn logs(dir: &ApacheDir, sink: &mut TxnSink<'_>) -> Result<Vec<FileRe
         {
             let through = Some(Zxid::from_raw(first.raw() - 1));
             let lost = Lost { after: before, through };
-            // What looks like the work of a crash is where they were.
-            match reports.last_mut().and_then(|report| report.ranges.last_mut()) {
-                Some(range) if range.lost.is_none_or(|lost| lost.through.is_none()) && range.end > 0 => {
-                    (range.torn, range.lost) = (false, Some(lost));
+            let is_at_begin = |range: &&mut DamagedRange| range.lost.is_some_and(|lost| lost.after == before);
+            // They are where this file is damaged before its first transaction, or where the one before ends in what looks
+            // like the work of a crash.
+            if let Some(range) = report.ranges.first_mut().filter(is_at_begin) {
+                (range.torn, range.lost) = (false, Some(lost));
+            } else {
+                match reports.last_mut().and_then(|report| report.ranges.last_mut()) {
+                    Some(range) if range.lost.is_none_or(|lost| lost.through.is_none()) && range.end > 0 => {
+                        (range.torn, range.lost) = (false, Some(lost));
+                    }
+                    _ => reports.push(missing(log, lost)),
                 }
-                _ => reports.push(missing(log, lost)),
             }
         }
         last = report.last.or(last);
@@ -120,9 +126,15 @@ pub(super) fn snapshot(dir: &ApacheDir, entry: &SnapshotEntry) -> Result<FileRep
     match contents.trailer.digest {
         _ if contents.is_exact(entry.zxid) => {}
         Some((at, _)) if at > entry.zxid => {
+            report.needs_through = Some(at);
             report
                 .notes
                 .push(format!("holds a part of the transactions until {at}: the log behind it is needed"));
+        }
+        Some((at, _)) if at == entry.zxid && at != Zxid::ZERO => {
+            report.notes.push(format!(
+                "its digest is not that of {at}: it may hold a part of the next transaction, and the log behind it is needed"
+            ));
         }
         _ => report.notes.push("says no digest to compare with".into()),
     }

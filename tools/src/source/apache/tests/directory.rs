@@ -7,7 +7,7 @@ use crate::source::{Role, Source};
 
 const ALL: (Zxid, Zxid) = (Zxid::ZERO, Zxid::from_raw(i64::MAX));
 
-fn open_dir(dir: &Path) -> ApacheDir {
+pub(super) fn open_dir(dir: &Path) -> ApacheDir {
     open(dir, &Progress::none()).unwrap().unwrap()
 }
 
