@@ -161,11 +161,13 @@ impl Member {
     /// When snapshots have to be looked after if nothing happens, in milliseconds.
     pub(super) fn next_snapshot_look(&self) -> Option<u64> {
         let serves = self.ensemble.as_ref().is_none_or(|e| e.serving && !e.ending);
-        if self.making.now.is_some() || !serves {
-            return None;
-        }
-        let (behind, size) = self.grown();
-        Some(self.making.due.next_look(behind, size)?.max(self.making.look_at_ms))
+        let purge = self.making.purge.then_some(0);
+        let due = || {
+            let (behind, size) = self.grown();
+            self.making.due.next_look(behind, size)
+        };
+        let next = if self.making.now.is_some() || !serves { None } else { due() };
+        Some(next.into_iter().chain(purge).min()?.max(self.making.look_at_ms))
     }
 
     /// Everything that is needed to make the snapshot of a state.

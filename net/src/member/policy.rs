@@ -122,8 +122,8 @@ impl Due {
 
     /// When to ask again at the latest if nothing happens, in milliseconds: one is wanted and has to wait, or old ones go.
     pub fn next_look(&self, behind: u64, snapshot: u64) -> Option<u64> {
-        let waits =
-            self.is_due(u64::MAX, behind, snapshot).then_some(self.rests_until.max(self.paused_until));
+        let mut ends = [self.paused_until, self.paused_until.max(self.rests_until)].into_iter();
+        let waits = ends.find(|&end| self.is_due(end, behind, snapshot));
         waits.into_iter().chain(self.purge_at).min()
     }
 
