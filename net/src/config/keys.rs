@@ -106,7 +106,8 @@ const PEER_SASL: &str =
     "SASL between servers is not there yet, and they must not trust each other without it";
 const OBSERVERS_LOG: &str = "no effect: an observer keeps its own log of what it applies";
 const RETRIES: &str = "no effect: the pauses between attempts are chosen by themselves";
-const TRANSFERS: &str = "no effect: two snapshots are sent at a time, and there is no limit to other synchronisations";
+const TRANSFERS: &str =
+    "no effect: two snapshots are sent at a time, and there is no limit to other synchronisations";
 const NO_TLS: &str = "TLS is not there yet, and clients must not be served in the clear instead";
 const TLS_KEY: &str = "no effect: this version has no TLS, and refuses the keys that switch it on";
 const NO_SASL: &str = "SASL is not there yet, and the check must not be left out";
